@@ -1,0 +1,37 @@
+"""yolomix: token mixers in any Ultralytics YOLO, on any machine, without a compiler.
+
+Public names are loaded on first use. Importing this package has one effect: Ultralytics, loaded before or later,
+learns to build our blocks (see ``yolomix.host``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from yolomix import host
+
+if TYPE_CHECKING:
+    from yolomix.host.yolo import YOLO as YOLO
+    from yolomix.nn.registry import register as register
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "YOLO": "yolomix.host.yolo",
+    "register": "yolomix.nn.registry",
+}
+__all__ = ["YOLO", "__version__", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'yolomix' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+host.join()

@@ -1,0 +1,1 @@
+"""The sample dataset that needs no download."""

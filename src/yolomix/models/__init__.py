@@ -1,0 +1,1 @@
+"""The model zoo: YAML files that Ultralytics reads, and where to find them."""

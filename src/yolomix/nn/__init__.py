@@ -1,0 +1,1 @@
+"""Blocks, one file per paper. Importing this package registers all of them; it never imports the host."""

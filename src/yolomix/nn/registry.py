@@ -1,0 +1,128 @@
+"""The blocks that a model YAML may name, and what a block has to be.
+
+A block is a ``torch.nn.Module`` on maps. Its constructor says its channel rule by the names of its first parameters:
+
+=====================  ==================================================================
+``(c, ...)``           keeps the channels; a YAML row gives only what follows ``c``
+``(c1, c2, ...)``      changes them; a row gives ``c2`` (before width scaling) and what follows
+``(c1, c2, n, ...)``   takes the row's repeats itself instead of being repeated
+``(ch, ...)``          reads several layers; ``ch`` is the list of their channels
+=====================  ==================================================================
+
+``forward(x: (B, C, H, W)) -> (B, C', H', W')`` takes any H, W >= 1 and returns the dtype that came in.
+
+A module inside a block may name, in a class attribute ``plain_parameters``, those of its own parameters that an
+optimiser must leave without weight decay and without orthogonalisation (decay rates, step sizes, position tables).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from torch import nn
+
+RULES = {("ch",): "ch", ("c1", "c2", "n"): "c1 c2 n", ("c1", "c2"): "c1 c2", ("c",): "c"}
+
+M = TypeVar("M", bound=type[nn.Module])
+
+
+@dataclass(frozen=True)
+class Block:
+    """One registered block: its name in a YAML, its class, its channel rule and where it comes from."""
+
+    name: str
+    cls: type[nn.Module]
+    rule: str
+    source: str
+
+    @property
+    def arguments(self) -> list[inspect.Parameter]:
+        """What a YAML row may give, in order: the constructor's parameters without those that the rule fills."""
+        skip = {"c": 1, "ch": 1, "c1 c2": 1, "c1 c2 n": 1}[self.rule]
+        rest = [*inspect.signature(self.cls).parameters.values()][skip:]
+        return [p for p in rest if not (self.rule == "c1 c2 n" and p.name == "n")]
+
+    @property
+    def signature(self) -> str:
+        """The row's arguments as a reader would write them: ``[block=2, halo=1]``."""
+        return "[" + ", ".join(_written(p) for p in self.arguments if p.kind is not p.VAR_KEYWORD) + "]"
+
+
+BLOCKS: dict[str, Block] = {}
+
+
+@overload
+def register(cls: M) -> M: ...
+@overload
+def register(*, name: str | None = ..., aliases: tuple[str, ...] = ..., source: str = ...) -> Callable[[M], M]: ...
+def register(
+    cls: M | None = None, *, name: str | None = None, aliases: tuple[str, ...] = (), source: str = ""
+) -> M | Callable[[M], M]:
+    """Make a block usable by name in a model YAML; usable plain or as a decorator.
+
+    Args:
+        cls: the block; see this module's description for what it has to be.
+        name: its name in a YAML; by default the name of the class.
+        aliases: further names.
+        source: paper and where it is, for listings.
+
+    Raises:
+        TypeError: the class is no ``nn.Module`` or its constructor follows no channel rule.
+        ValueError: another class has the name already.
+    """
+    if cls is None:
+        return lambda real: _enter(real, name, aliases, source)
+    return _enter(cls, name, aliases, source)
+
+
+def _enter(cls: M, name: str | None, aliases: tuple[str, ...], source: str) -> M:
+    """Enter a class under its name and aliases; see :func:`register`."""
+    rule = channel_rule(cls)
+    for known in (name or cls.__name__, *aliases):
+        old = BLOCKS.get(known)
+        if old is not None and (old.cls.__module__, old.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"{known!r} is already registered by {old.cls.__module__}.{old.cls.__qualname__}; "
+                f"register {cls.__module__}.{cls.__qualname__} under another name"
+            )
+        BLOCKS[known] = Block(known, cls, rule, source)
+    return cls
+
+
+def channel_rule(cls: type[nn.Module]) -> str:
+    """'c', 'c1 c2', 'c1 c2 n' or 'ch', read from the constructor.
+
+    Raises:
+        TypeError: not a module class, or the constructor's first parameters follow no rule.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise TypeError(f"a block is a class derived from torch.nn.Module, got {cls!r}")
+    leading = [*inspect.signature(cls).parameters]
+    for names, rule in RULES.items():
+        if tuple(leading[: len(names)]) == names:
+            return rule
+    raise TypeError(
+        f"{cls.__name__}({', '.join(leading)}) follows no channel rule: the first parameters of a block are "
+        "(c, ...), (c1, c2, ...), (c1, c2, n, ...) or (ch, ...)"
+    )
+
+
+def find(name: str) -> Block:
+    """The block of that name.
+
+    Raises:
+        KeyError: no block has the name; the message has the near ones.
+    """
+    if name not in BLOCKS:
+        near = difflib.get_close_matches(name, BLOCKS, n=3, cutoff=0.5)
+        raise KeyError(f"no block {name!r}; near: {', '.join(near or sorted(BLOCKS))}")
+    return BLOCKS[name]
+
+
+def _written(p: inspect.Parameter) -> str:
+    default: Any = p.default
+    return p.name if default is p.empty else f"{p.name}={default!r}"
