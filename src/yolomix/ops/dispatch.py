@@ -64,7 +64,7 @@ class Backend:
 
 def exporting() -> bool:
     """Whether a graph for another runtime is being recorded (torch.export, ONNX, TorchScript)."""
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
 
 
 @functools.cache
