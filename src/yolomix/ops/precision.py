@@ -1,0 +1,20 @@
+"""The width in which recurrences run: float32 for everything narrower, float64 for float64, autocast off."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type in which a recurrence on tensors of this type is computed: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """A context in which autocast leaves operations on the device of ``x`` alone; free when autocast is off anyway."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,69 @@
+"""Selective scan: the recurrence of Mamba (arXiv:2312.00752), with the semantics of mamba_ssm's function in full.
+
+For batch b, channel d, state n and step t::
+
+    dt      = delta[b,d,t] + delta_bias[d]
+    dt      = softplus(dt) if delta_softplus                    (dt itself above 20)
+    h[n]    = exp(dt * A[d,n]) * h[n] + dt * B[n,t] * u[b,d,t]  (h starts at 0)
+    y       = sum_n h[n] * C[n,t]                               (complex A: 2 * its real part)
+    out     = (y + D[d] * u[b,d,t]) * z[b,d,t] * sigmoid(z[b,d,t])
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from yolomix.ops.dispatch import Backend, choose
+from yolomix.ops.precision import full_precision
+from yolomix.ops.selective_scan.checks import check
+
+BACKENDS = (Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),)
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
+    backend: str = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Selective scan of a sequence; see the module's description for the equation.
+
+    Args:
+        u: input, (B, D, L).
+        delta: step sizes, (B, D, L), before bias and softplus.
+        A: decay rates, (D, N), real or complex.
+        B: input matrix: constant (D, N), variable (B, N, L) or grouped (B, G, N, L), where channel d uses group
+            d // (D / G). With complex A a constant one is complex, and the others are real with last size 2L,
+            real and imaginary part of each step side by side.
+        C: output matrix, same forms as B, independently of it.
+        D: weight of the direct path, (D,).
+        z: gate, (B, D, L).
+        delta_bias: added to delta, (D,).
+        delta_softplus: whether delta passes through softplus.
+        return_last_state: also return h after the last step.
+        backend: "auto", "triton", "numba", "eager" or "reference".
+
+    Returns:
+        out, (B, D, L) in the type of u; with ``return_last_state`` also the state (B, D, N) in float32
+        (float64 for float64, complex for complex A). Everything is computed in float32, or float64 for float64.
+
+    Raises:
+        TypeError: a tensor has a type that does not fit.
+        ValueError: a shape does not fit, or tensors are on several devices.
+        NotImplementedError: the backend named cannot take these tensors; the message says why.
+    """
+    check(u, delta, A, B, C, D, z, delta_bias)
+    args = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+    run = choose("selective_scan", BACKENDS, backend, u, *args)
+    with full_precision(u):
+        return cast(Tensor | tuple[Tensor, Tensor], run(*args))

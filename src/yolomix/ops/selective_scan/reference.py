@@ -1,0 +1,70 @@
+"""Selective scan, written out: the definition that every other backend is tested against. Float64, one step at a time.
+
+Source: Mamba, arXiv:2312.00752, and ``selective_scan_ref`` of github.com/state-spaces/mamba for the forms of B and C.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolomix.ops.precision import wide_dtype
+
+
+def refusals(*args: object) -> list[str]:
+    """Nothing is refused."""
+    return []
+
+
+def run(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    return_last_state: bool,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``.
+
+    h_t = exp(dt_t A) h_(t-1) + dt_t u_t B_t;  y_t = <h_t, C_t>;  out_t = (y_t + D u_t) * silu(z_t).
+    """
+    x, dt = u.double(), delta.double()
+    if delta_bias is not None:
+        dt = dt + delta_bias.double()[:, None]
+    if delta_softplus:
+        dt = F.softplus(dt)
+    rates = A.to(torch.complex128) if A.is_complex() else A.double()
+    Bs, Cs = per_channel(B, u, A), per_channel(C, u, A)
+    h = rates.new_zeros(u.shape[0], *A.shape)  # (B, D, N)
+    steps = []
+    for t in range(u.shape[2]):
+        h = torch.exp(dt[:, :, t, None] * rates) * h + (dt * x)[:, :, t, None] * Bs[..., t]
+        steps.append((h * Cs[..., t]).sum(-1))
+    y = torch.stack(steps, dim=2)
+    if A.is_complex():
+        y = 2 * y.real
+    if D is not None:
+        y = y + D.double()[:, None] * x
+    if z is not None:
+        y = y * F.silu(z.double())
+    wide = wide_dtype(u.dtype)
+    last = h.to(wide.to_complex() if A.is_complex() else wide)
+    return (y.to(u.dtype), last) if return_last_state else y.to(u.dtype)
+
+
+def per_channel(matrix: Tensor, u: Tensor, A: Tensor) -> Tensor:
+    """B or C in any of its forms as one matrix per batch, channel, state and step: (B, D, N, L), float64."""
+    batch, D, L = u.shape
+    if matrix.dim() == 2:
+        wide = matrix.to(torch.complex128) if A.is_complex() else matrix.double()
+        return wide[None, :, :, None].expand(batch, D, A.shape[1], L)
+    wide = matrix.double()
+    if A.is_complex():
+        wide = torch.complex(wide[..., 0::2], wide[..., 1::2])
+    grouped = wide if matrix.dim() == 4 else wide[:, None]
+    return grouped.repeat_interleave(D // grouped.shape[1], dim=1)
