@@ -1,1 +1,125 @@
-"""The sample dataset that needs no download."""
+"""A dataset that needs no download: pictures rendered in seconds, the same on every machine.
+
+It has eight classes that differ by outline, texture or arrangement, in sizes from 8 pixels to half of the picture,
+among clutter and half hidden by each other. The labels are polygons, which Ultralytics reads for detection (as the box
+around) and for segmentation alike. ``data=sample`` means this dataset wherever Ultralytics asks for one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+
+from yolomix.data.scene import picture
+from yolomix.data.shapes import CLASSES
+
+LOGGER = logging.getLogger("yolomix")
+
+TASKS = ("detect", "segment")
+SPLITS = {"train": 400, "val": 100, "test": 100}  # pictures in each
+FOLDER = "sample-v1"  # counts up whenever a picture or label changes
+JPEG_QUALITY = 92
+
+
+def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path:
+    """The data.yaml of the sample dataset, rendered on first use (about ten seconds) and kept.
+
+    Several processes may call this at once: one set of pictures survives, and none is seen half written.
+
+    Args:
+        task: what it is wanted for, one of ``TASKS``; the files are the same.
+        root: folder to keep it in; None takes :func:`cache_folder`, or the folder for temporary files if that
+            cannot be written.
+
+    Raises:
+        ValueError: the dataset has no labels for the task.
+        OSError: ``root`` cannot be written.
+    """
+    if task not in TASKS:
+        raise ValueError(
+            f"the sample dataset has labels for {' and '.join(TASKS)}, not for {task!r}; give data= a file"
+        )
+    if root is not None:
+        return _kept(Path(root) / FOLDER)
+    try:
+        return _kept(cache_folder() / FOLDER)
+    except OSError as error:
+        spare = Path(tempfile.gettempdir()) / f"yolomix-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+        LOGGER.warning("cannot keep the sample dataset in %s (%s); it goes to %s", cache_folder(), error, spare)
+        return _kept(spare / FOLDER)
+
+
+def cache_folder() -> Path:
+    """Where rendered files are kept: ``YOLOMIX_CACHE``, or ``yolomix`` in the user's folder for such files."""
+    if own := os.environ.get("YOLOMIX_CACHE"):
+        return Path(own)
+    mac_or_linux = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    shared = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
+    return Path(shared or mac_or_linux).expanduser() / "yolomix"
+
+
+def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
+    """Write pictures, labels and a data.yaml into a folder; returns the path of the data.yaml.
+
+    Args:
+        folder: made if missing.
+        splits: pictures in each split.
+    """
+    for split, count in splits.items():
+        images, labels = folder / "images" / split, folder / "labels" / split
+        images.mkdir(parents=True, exist_ok=True)
+        labels.mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            drawn = picture(seed(split, i))
+            _, encoded = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            (images / f"{i:04d}.jpg").write_bytes(encoded.tobytes())
+            (labels / f"{i:04d}.txt").write_text(drawn.label, encoding="utf-8")
+    return _describe(folder, splits)
+
+
+def seed(split: str, index: int) -> int:
+    """The seed of a picture: no two splits share one."""
+    return 1_000_000 * [*SPLITS].index(split) + index
+
+
+def _describe(folder: Path, splits: Mapping[str, int]) -> Path:
+    lines = ["# The sample dataset of yolomix, rendered by yolomix.data: boxes and polygons of the same pictures."]
+    lines += [f"{split}: images/{split}" for split in splits]
+    lines += ["names:", *(f"  {i}: {kind.name}" for i, kind in enumerate(CLASSES))]
+    file = folder / "data.yaml"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _kept(folder: Path) -> Path:
+    """The data.yaml in a folder, which is rendered aside and put in place in one step unless it is whole already."""
+    if _whole(folder):
+        return folder / "data.yaml"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        LOGGER.info("rendering the sample dataset into %s", folder)
+        render(aside / "new")
+        try:
+            if folder.exists() and not _whole(folder):
+                folder.rename(aside / "broken")
+            (aside / "new").rename(folder)
+        except OSError:  # another process was quicker, or the folder cannot be written
+            if not _whole(folder):
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / "data.yaml"
+
+
+def _whole(folder: Path) -> bool:
+    counts = {split: len([*(folder / "images" / split).glob("*.jpg")]) for split in SPLITS}
+    labels = {split: len([*(folder / "labels" / split).glob("*.txt")]) for split in SPLITS}
+    return (folder / "data.yaml").is_file() and counts == labels == SPLITS
