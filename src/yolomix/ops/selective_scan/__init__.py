@@ -19,7 +19,10 @@ from yolomix.ops.dispatch import Backend, choose
 from yolomix.ops.precision import full_precision
 from yolomix.ops.selective_scan.checks import check
 
-BACKENDS = (Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),)
+BACKENDS = (
+    Backend("eager", "yolomix.ops.selective_scan.eager"),
+    Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
+)
 
 
 def selective_scan(

@@ -21,7 +21,10 @@ from yolomix.ops.dispatch import Backend, choose
 from yolomix.ops.precision import full_precision, wide_dtype
 from yolomix.ops.ss2d.checks import check
 
-BACKENDS = (Backend("reference", "yolomix.ops.ss2d.reference", automatic=False),)
+BACKENDS = (
+    Backend("eager", "yolomix.ops.ss2d.eager"),
+    Backend("reference", "yolomix.ops.ss2d.reference", automatic=False),
+)
 
 
 def ss2d(

@@ -1,0 +1,169 @@
+"""Selective scan in plain PyTorch: trains, exports and runs wherever PyTorch does.
+
+The sequence is cut into chunks of ``STEPS`` steps, and one step of all chunks is taken at once: first from a zero
+state, which gives each chunk's end state; then those are carried from chunk to chunk by doubling; then once more from
+the right states, which gives the outputs. Decays over several steps are exp(A * sum of dt), never products or
+quotients of decays, so that nothing is divided and nothing underflows that matters.
+
+A long sequence is cut into segments of at most ``SEGMENT`` state values, one after the other; with gradients each is
+recomputed in the backward pass, so that no tensor of (B, D, L, N) values is ever held. A graph that is being exported
+has a single segment.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from yolomix.ops.dispatch import exporting
+from yolomix.ops.precision import wide_dtype
+
+STEPS = 16  # steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
+SEGMENT = 1 << 20  # state values (batch x channels x states x steps) worked on at a time
+SHORTEST = 4 * STEPS  # a segment has at least this many steps: below, every step is an operation of its own
+
+
+def refusals(*args: object) -> list[str]:
+    """Nothing is refused."""
+    return []
+
+
+def run(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    return_last_state: bool,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
+    wide = wide_dtype(u.dtype)
+    x, dt = u.to(wide), delta.to(wide)
+    if delta_bias is not None:
+        dt = dt + delta_bias.to(wide)[:, None]
+    if delta_softplus:
+        dt = F.softplus(dt)
+    y, last = scan(dt, dt * x, A.to(wide.to_complex() if A.is_complex() else wide), B, C)
+    if D is not None:
+        y = y + D.to(wide)[:, None] * x
+    if z is not None:
+        y = y * F.silu(z.to(wide))
+    return (y.to(u.dtype), last) if return_last_state else y.to(u.dtype)
+
+
+def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """h_t = exp(dt_t A) h_(t-1) + x_t B_t and y_t = <h_t, C_t>: the outputs (B, D, L) and the last state (B, D, N).
+
+    dt, x: (B, D, L), both in the type to compute in; A: (D, N), of that type or complex; B, C: as in
+    ``selective_scan``, in any type.
+    """
+    batch, channels, length = (int(n) for n in x.shape)
+    groups = math.lcm(*(int(m.shape[1]) for m in (B, C) if m.dim() == 4))
+    rates = _by_group(A, groups)
+    b, c = (_by_group(m.to(A.dtype), groups) if m.dim() == 2 else _grouped(m, A, x.dtype, groups) for m in (B, C))
+    h = rates.new_zeros(batch, *rates.shape)
+    span = length if exporting() else _segment_length(batch * A.numel())
+    pieces = [torch.split(m, span, dim=-1) if m.dim() == 4 else [m] * -(-length // span) for m in (b, c)]
+    outputs = []
+    for part in zip(
+        *(torch.split(m.view(batch, groups, -1, length), span, dim=-1) for m in (dt, x)), *pieces, strict=True
+    ):
+        y, h = _recomputed(*part, rates, h)
+        outputs.append(y)
+    return torch.cat(outputs, dim=-1).view(batch, channels, length), h.mT.reshape(batch, *A.shape)
+
+
+def _segment_length(states: int) -> int:
+    """Steps of a segment, a multiple of ``STEPS``, for that many state values per step."""
+    return max(SHORTEST, SEGMENT // states // STEPS * STEPS)
+
+
+def _by_group(matrix: Tensor, groups: int) -> Tensor:
+    """(D, N) as (G, N, P) with P = D / G, the channels last: the shape of the state without its batch."""
+    return matrix.view(groups, -1, matrix.shape[1]).mT.contiguous()
+
+
+def _grouped(matrix: Tensor, A: Tensor, wide: torch.dtype, groups: int) -> Tensor:
+    """A variable B or C as (B, G, N, L): complex if A is, its groups repeated to that many."""
+    matrix = (matrix if matrix.dim() == 4 else matrix[:, None]).to(wide)
+    if A.is_complex():
+        matrix = torch.complex(matrix[..., 0::2], matrix[..., 1::2])
+    return matrix if matrix.shape[1] == groups else matrix.repeat_interleave(groups // matrix.shape[1], dim=1)
+
+
+def _recomputed(*args: Tensor) -> tuple[Tensor, Tensor]:
+    """``_segment``, keeping only its arguments for the backward pass."""
+    if torch.is_grad_enabled() and any(a.requires_grad for a in args) and not exporting():
+        kept: tuple[Tensor, Tensor] = checkpoint(_segment, *args, use_reentrant=False, preserve_rng_state=False)
+        return kept
+    return _segment(*args)
+
+
+def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Scan one segment from state h: the outputs (B, G, P, S) and the state after it.
+
+    dt, x: (B, G, P, S); b, c: (B, G, N, S), or (G, N, P) if constant; A: (G, N, P); h: (B, G, N, P).
+    """
+    length = int(x.shape[-1])
+    dts = [m.unsqueeze(-2) for m in _steps(dt)]  # each (B, J, G, 1, P) for J chunks
+    decays = [torch.exp(m * A) for m in dts]  # each (B, J, G, N, P)
+    inputs = [m.unsqueeze(-2) * n for m, n in zip(_steps(x), _matrices(b, len(dts)), strict=True)]
+    ends = inputs[0]
+    for decay, value in zip(decays[1:], inputs[1:], strict=True):
+        ends = torch.addcmul(value, decay, ends)
+    state, last = _carry(ends, torch.stack(dts).sum(0), A, h)
+    outputs = []
+    for decay, value, m in zip(decays, inputs, _matrices(c, len(dts)), strict=True):
+        state = torch.addcmul(value, decay, state)
+        outputs.append((state * m).sum(-2))
+    y = torch.stack(outputs).permute(1, 3, 4, 2, 0).flatten(3)[..., :length]
+    return (2 * y.real if y.is_complex() else y), last
+
+
+def _steps(values: Tensor) -> list[Tensor]:
+    """Cut (B, G, F, S) into J chunks of T steps, zeros at the end: T tensors (B, J, G, F), a step of all chunks each."""
+    length = int(values.shape[-1])
+    steps = min(STEPS, length)
+    chunks = -(-length // steps)
+    padded = F.pad(values, (0, chunks * steps - length)) if chunks * steps > length else values
+    return list(padded.view(*padded.shape[:-1], chunks, steps).permute(4, 0, 3, 1, 2).contiguous().unbind(0))
+
+
+def _matrices(matrix: Tensor, steps: int) -> list[Tensor]:
+    """B or C of every step, ready to multiply a state (B, J, G, N, P)."""
+    return [matrix] * steps if matrix.dim() == 3 else [m.unsqueeze(-1) for m in _steps(matrix)]
+
+
+def _carry(ends: Tensor, spans: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The state before each chunk, (B, J, G, N, P), and the one after the last, by doubling.
+
+    ends: what each chunk leaves when it starts from zero; spans: sum of dt over each chunk, (B, J, G, 1, P);
+    h: the state before the first chunk.
+    """
+    chunks = int(ends.shape[1])
+    first = torch.addcmul(ends[:, :1], _decay(spans[:, :1], A), h[:, None])
+    after = torch.cat([first, ends[:, 1:]], dim=1)
+    reach = 1  # chunks that ``spans`` sums over, the state after j having been carried over as many
+    while reach < chunks:
+        moved = torch.addcmul(after[:, reach:], _decay(spans[:, reach:], A), after[:, :-reach])
+        after = torch.cat([after[:, :reach], moved], dim=1)
+        spans = torch.cat([spans[:, :reach], spans[:, reach:] + spans[:, :-reach]], dim=1)
+        reach *= 2
+    return torch.cat([h[:, None], after[:, :-1]], dim=1), after[:, -1]
+
+
+def _decay(span: Tensor, A: Tensor) -> Tensor:
+    """exp(span * A), held finite: for A > 0 infinity times a state of zero would be NaN."""
+    exponent = span * A
+    largest = math.floor(math.log(torch.finfo(span.dtype).max))
+    if exponent.is_complex():
+        return torch.exp(torch.complex(exponent.real.clamp(max=largest), exponent.imag))
+    return torch.exp(exponent.clamp(max=largest))

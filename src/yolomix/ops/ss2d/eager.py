@@ -1,0 +1,53 @@
+"""SS2D in plain PyTorch: trains, exports and runs wherever PyTorch does.
+
+A projection commutes with a permutation of the cells, so the x_proj of all four directions is one product on the
+unscanned map, and only its few rows are put in order. The map itself is laid out in two orders and their reverses and
+scanned as 4 * D channels at once: four scans one after the other hold a quarter of it, but take four times the
+operations on small maps and in an exported graph.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolomix.ops.precision import wide_dtype
+from yolomix.ops.selective_scan.eager import scan
+
+
+def refusals(*args: object) -> list[str]:
+    """Nothing is refused."""
+    return []
+
+
+def run(
+    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> Tensor:
+    """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
+    batch, channels, H, W = (int(n) for n in x.shape)
+    R, N = int(dt_projs_weight.shape[2]), int(A.shape[1])
+    cells = x.to(wide_dtype(x.dtype))
+    projected = x_proj_weight.flatten(0, 1) @ cells.flatten(2)  # (B, 4 * (R + 2N), L)
+    rows, columns = projected.view(batch, 2, 2, -1, H, W).unbind(2)  # directions 0 and 2, 1 and 3
+    r, b, c = torch.split(_in_order(rows, columns), [R, N, N], dim=2)
+    dt = F.softplus(dt_projs_weight @ r + dt_projs_bias[:, :, None])  # (B, 4, D, L)
+    u = _in_order(*(cells[:, None].expand(-1, 2, -1, -1, -1),) * 2)
+    y, _ = scan(dt.flatten(1, 2), (dt * u).flatten(1, 2), A, b, c)
+    skip = D.view(4, channels).sum(0)
+    return torch.addcmul(_merged(y.view(batch, 4, channels, -1), H, W), skip[:, None, None], cells)
+
+
+def _in_order(rows: Tensor, columns: Tensor) -> Tensor:
+    """Maps as each direction reads them, (B, 4, F, L).
+
+    rows, columns: (B, 2, F, H, W), for the forward and the backward direction along rows and along columns.
+    """
+    forward, backward = torch.stack([rows.flatten(3), columns.mT.flatten(3)], dim=2).unbind(1)
+    return torch.cat([forward, backward.flip(-1)], dim=1)
+
+
+def _merged(y: Tensor, H: int, W: int) -> Tensor:
+    """The sum of the four directions (B, 4, D, L), every value back at its cell: (B, D, H, W)."""
+    rows, columns = (y[:, :2] + y[:, 2:].flip(-1)).unbind(1)
+    return rows.reshape(*rows.shape[:2], H, W) + columns.reshape(*columns.shape[:2], W, H).mT
