@@ -1,0 +1,59 @@
+"""Linear attention with rotary positions on a map (MLLA, arXiv:2405.16605).
+
+With phi(t) = ELU(t) + 1, R the rotation of :mod:`yolomix.ops.linear_attention.rope` by a cell's row and column, and
+q_n, k_n, v_n the cells of one head::
+
+    o_n = sum_m (R q_n . R k_m) v_m / ( sum_m q_n . k_m + 1e-6 L ),      q = phi(q~), k = phi(k~)
+
+The numerator is rotated, the denominator is not: it stays positive. The cost is linear in the number of cells L.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from yolomix.ops.dispatch import Backend, choose
+from yolomix.ops.precision import full_precision
+
+EPSILON = 1e-6
+
+BACKENDS = (
+    Backend("eager", "yolomix.ops.linear_attention.eager"),
+    Backend("reference", "yolomix.ops.linear_attention.reference", automatic=False),
+)
+
+
+def linear_attention(qk: Tensor, v: Tensor, heads: int, *, backend: str = "auto") -> Tensor:
+    """Linear attention over all cells of a map; see the module's description for the equation.
+
+    Args:
+        qk: queries (first C channels) and keys (last C), before phi, (B, 2C, H, W).
+        v: values, (B, C, H, W); C is a multiple of 4 (rotation) and of ``heads``.
+        heads: number of heads; head m owns the channels m * C / heads and following.
+        backend: "auto", "eager" or "reference".
+
+    Returns: (B, C, H, W) in the type of v; computed in float32, or float64 for float64, with autocast off.
+
+    Raises:
+        ValueError: a shape does not fit.
+    """
+    check(qk, v, heads)
+    run = choose("linear_attention", BACKENDS, backend, v, qk, v, heads)
+    with full_precision(v):
+        return cast(Tensor, run(qk, v, heads))
+
+
+def check(qk: Tensor, v: Tensor, heads: int) -> None:
+    """Raise unless the arguments of :func:`linear_attention` fit together."""
+    if v.dim() != 4 or 0 in v.shape:
+        raise ValueError(f"linear_attention needs v of shape (B, C, H, W) with all sizes >= 1, got {tuple(v.shape)}")
+    B, C, H, W = v.shape
+    if tuple(qk.shape) != (B, 2 * C, H, W):
+        raise ValueError(f"linear_attention needs qk of shape {(B, 2 * C, H, W)} for this v, got {tuple(qk.shape)}")
+    if C % 4 or heads < 1 or C % heads:
+        raise ValueError(
+            f"linear_attention needs channels that are a multiple of 4 and of heads={heads}, got C={C}; "
+            "4 heads fit every multiple of 4"
+        )
