@@ -15,6 +15,7 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """A context in which autocast leaves operations on the device of ``x`` alone; free when autocast is off anyway."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
     return nullcontext()
