@@ -15,7 +15,7 @@ from typing import cast
 
 from torch import Tensor
 
-from yolomix.ops.dispatch import Backend, choose
+from yolomix.ops.dispatch import Backend, choose, exporting
 from yolomix.ops.precision import full_precision
 from yolomix.ops.selective_scan.checks import check
 
@@ -65,7 +65,8 @@ def selective_scan(
         ValueError: a shape does not fit, or tensors are on several devices.
         NotImplementedError: the backend named cannot take these tensors; the message says why.
     """
-    check(u, delta, A, B, C, D, z, delta_bias)
+    if not exporting():  # sizes may be symbols there
+        check(u, delta, A, B, C, D, z, delta_bias)
     args = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
     run = choose("selective_scan", BACKENDS, backend, u, *args)
     with full_precision(u):

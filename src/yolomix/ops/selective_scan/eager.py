@@ -13,6 +13,7 @@ has a single segment.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,7 @@ def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
     ):
         y, h = _recomputed(*part, rates, h)
         outputs.append(y)
-    return torch.cat(outputs, dim=-1).view(batch, channels, length), h.mT.reshape(batch, *A.shape)
+    return torch.cat(outputs, dim=-1).view(batch, channels, length), h.transpose(-1, -2).reshape(batch, *A.shape)
 
 
 def _segment_length(states: int) -> int:
@@ -88,7 +89,7 @@ def _segment_length(states: int) -> int:
 
 def _by_group(matrix: Tensor, groups: int) -> Tensor:
     """(D, N) as (G, N, P) with P = D / G, the channels last: the shape of the state without its batch."""
-    return matrix.view(groups, -1, matrix.shape[1]).mT.contiguous()
+    return matrix.view(groups, -1, matrix.shape[1]).transpose(-1, -2).contiguous()
 
 
 def _grouped(matrix: Tensor, A: Tensor, wide: torch.dtype, groups: int) -> Tensor:
@@ -113,33 +114,38 @@ def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) 
     dt, x: (B, G, P, S); b, c: (B, G, N, S), or (G, N, P) if constant; A: (G, N, P); h: (B, G, N, P).
     """
     length = int(x.shape[-1])
-    dts = [m.unsqueeze(-2) for m in _steps(dt)]  # each (B, J, G, 1, P) for J chunks
-    decays = [torch.exp(m * A) for m in dts]  # each (B, J, G, N, P)
-    inputs = [m.unsqueeze(-2) * n for m, n in zip(_steps(x), _matrices(b, len(dts)), strict=True)]
+    spans = _by_step(dt, -2)  # each (B, J, G, 1, P), for J chunks
+    decays = [torch.exp(m * A) for m in spans]  # each (B, J, G, N, P)
+    inputs = [m * n for m, n in zip(_by_step(x, -2), _matrices(b, len(spans)), strict=True)]
     ends = inputs[0]
     for decay, value in zip(decays[1:], inputs[1:], strict=True):
         ends = torch.addcmul(value, decay, ends)
-    state, last = _carry(ends, torch.stack(dts).sum(0), A, h)
+    state, last = _carry(ends, torch.cat(spans, dim=-2).sum(-2, keepdim=True), A, h)
     outputs = []
-    for decay, value, m in zip(decays, inputs, _matrices(c, len(dts)), strict=True):
+    for decay, value, m in zip(decays, inputs, _matrices(c, len(spans)), strict=True):
         state = torch.addcmul(value, decay, state)
-        outputs.append((state * m).sum(-2))
-    y = torch.stack(outputs).permute(1, 3, 4, 2, 0).flatten(3)[..., :length]
+        outputs.append((state * m).sum(-2, keepdim=True))
+    y = torch.cat(outputs, dim=-2).permute(0, 2, 4, 1, 3).flatten(3)[..., :length]
     return (2 * y.real if y.is_complex() else y), last
 
 
-def _steps(values: Tensor) -> list[Tensor]:
-    """Cut (B, G, F, S) into J chunks of T steps, zeros at the end: T tensors (B, J, G, F), a step of all chunks each."""
-    length = int(values.shape[-1])
+def _by_step(values: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """Cut (B, G, F, S) into J chunks of T steps, zeros at the end: T tensors, a step of each chunk.
+
+    They are (B, J, G, 1, F) for axis -2 and (B, J, G, F, 1) for axis -1, where the other factor has its own size.
+    """
+    batch, groups, width, length = (int(n) for n in values.shape)
     steps = min(STEPS, length)
     chunks = -(-length // steps)
     padded = F.pad(values, (0, chunks * steps - length)) if chunks * steps > length else values
-    return list(padded.view(*padded.shape[:-1], chunks, steps).permute(4, 0, 3, 1, 2).contiguous().unbind(0))
+    cut = padded.view(batch, groups, width, chunks, steps)
+    order = (0, 3, 1, 4, 2) if axis == -2 else (0, 3, 1, 2, 4)
+    return torch.split(cut.permute(order).contiguous(), 1, dim=axis)
 
 
-def _matrices(matrix: Tensor, steps: int) -> list[Tensor]:
+def _matrices(matrix: Tensor, steps: int) -> Sequence[Tensor]:
     """B or C of every step, ready to multiply a state (B, J, G, N, P)."""
-    return [matrix] * steps if matrix.dim() == 3 else [m.unsqueeze(-1) for m in _steps(matrix)]
+    return [matrix] * steps if matrix.dim() == 3 else _by_step(matrix, -1)
 
 
 def _carry(ends: Tensor, spans: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from typing import cast
 
 from torch import Tensor
 
-from yolomix.ops.dispatch import Backend, choose
+from yolomix.ops.dispatch import Backend, choose, exporting
 from yolomix.ops.precision import full_precision, wide_dtype
 from yolomix.ops.ss2d.checks import check
 
@@ -55,7 +55,8 @@ def ss2d(
         ValueError: a shape does not fit, or tensors are on several devices.
         NotImplementedError: the backend named cannot take these tensors; the message says why.
     """
-    check(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    if not exporting():  # sizes may be symbols there
+        check(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     with full_precision(x):
         wide = wide_dtype(x.dtype)
         args = (x, *(p.to(wide) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)))

@@ -43,11 +43,11 @@ def _in_order(rows: Tensor, columns: Tensor) -> Tensor:
 
     rows, columns: (B, 2, F, H, W), for the forward and the backward direction along rows and along columns.
     """
-    forward, backward = torch.stack([rows.flatten(3), columns.mT.flatten(3)], dim=2).unbind(1)
+    forward, backward = torch.stack([rows.flatten(3), columns.transpose(-1, -2).flatten(3)], dim=2).unbind(1)
     return torch.cat([forward, backward.flip(-1)], dim=1)
 
 
 def _merged(y: Tensor, H: int, W: int) -> Tensor:
     """The sum of the four directions (B, 4, D, L), every value back at its cell: (B, D, H, W)."""
     rows, columns = (y[:, :2] + y[:, 2:].flip(-1)).unbind(1)
-    return rows.reshape(*rows.shape[:2], H, W) + columns.reshape(*columns.shape[:2], W, H).mT
+    return rows.reshape(*rows.shape[:2], H, W) + columns.reshape(*columns.shape[:2], W, H).transpose(-1, -2)
