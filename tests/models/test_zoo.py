@@ -1,0 +1,108 @@
+"""Every packaged YAML builds at every scale with the number of parameters it states, and people's own rows build."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.utils._pytree import tree_leaves
+
+import yolomix
+
+FOLDER = Path(yolomix.__file__).parent / "models"
+SCALE = re.compile(r"^  (\w+): \[.*\] # ([\d,]+) parameters$", re.M)
+
+
+def stated(text: str) -> dict[str, int]:
+    """The number of parameters that a YAML states for each of its scales."""
+    return {scale: int(number.replace(",", "")) for scale, number in SCALE.findall(text)}
+
+
+ZOO = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml"))}
+CASES = [(name, scale, number) for name, text in ZOO.items() for scale, number in stated(text).items()]
+
+# What the published numbers of these architectures come to, at 80 classes (scales n s m l x) and, scale n, at 25.
+PUBLISHED = {
+    "yolo11-c2psa-mlla": [2_607_056, 9_391_936, 20_047_872, 25_238_528, 56_667_424],
+    "yolo11-mlla": [2_801_488, 10_157_632, 21_309_696, 26_567_168, 59_643_424],
+    "yolo11-halo": [3_149_520, 10_508_736, 21_164_672, 26_422_144, 58_540_704],
+}
+AT_25_CLASSES = {"yolo11-c2psa-mlla": 2_577_691, "yolo11-mlla": 2_772_123}
+
+
+MODELS = {
+    "detect": "DetectionModel",
+    "segment": "SegmentationModel",
+    "pose": "PoseModel",
+    "obb": "OBBModel",
+    "classify": "ClassificationModel",
+}
+
+
+def build(text: str, scale: str, **changes: Any) -> torch.nn.Module:
+    """The model of a YAML text at one scale."""
+    from ultralytics.nn import tasks
+
+    config = yaml.safe_load(text) | {"scale": scale} | changes
+    return getattr(tasks, MODELS[tasks.guess_model_task(config)])(config, verbose=False)
+
+
+def count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_every_scale_of_every_yaml_states_its_count():
+    for name, text in ZOO.items():
+        assert stated(text).keys() == yaml.safe_load(text)["scales"].keys(), name
+
+
+@pytest.mark.parametrize(("name", "scale", "number"), CASES)
+def test_builds_with_the_stated_count(name, scale, number):
+    assert count(build(ZOO[name], scale)) == number
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_stated_counts_are_the_published_ones(name):
+    assert [*stated(ZOO[name]).values()] == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", AT_25_CLASSES)
+def test_the_published_counts_at_25_classes(name):
+    assert count(build(ZOO[name], "n", nc=25)) == AT_25_CLASSES[name]
+
+
+@pytest.mark.parametrize("name", [n for n in ZOO if n.startswith("yolo11-")])
+def test_trains_and_predicts_on_a_map_that_nothing_divides(name):
+    torch.manual_seed(0)
+    model = build(ZOO[name], "n", nc=3)
+    raw = model(torch.rand(1, 3, 160, 224))
+    sum(t.square().mean() for t in tree_leaves(raw) if isinstance(t, torch.Tensor)).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    with torch.inference_mode():
+        a, b = (model.eval()(torch.ones(1, 3, 96, 672))[0] for _ in range(2))
+    assert torch.equal(a, b)
+    assert a.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("row", "parameters"),
+    [
+        ([-1, 1, "HaloAttention", [2, 1]], 2049 * 64 + 896),
+        ([-1, 1, "MLLAttention", []], 2 * 64 * 64 + 12 * 64),
+        ([-1, 2, "C2PSAMLLA", [256]], 4 * 32 * 64 + 256 + 2 * 32 * 32 + 12 * 32 + 4 * 32 * 32 + 192),
+    ],
+)
+def test_rows_as_people_write_them(row, parameters):
+    text = {
+        "nc": 2,
+        "scales": {"n": [0.5, 0.25, 1024]},
+        "backbone": [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [256, 3, 2]], row],
+        "head": [[[2], 1, "Detect", ["nc"]]],
+    }
+    block = build(yaml.safe_dump(text), "n").model[2]
+    assert type(block).__name__ == row[2]
+    assert count(block) == parameters
