@@ -1,5 +1,112 @@
-"""The only folder that imports Ultralytics. This file does not: it joins the two packages once both are loaded."""
+"""The only folder that imports Ultralytics. This file does not: it joins the two packages once both are loaded.
+
+``HOOKS`` is the complete list of what we replace in Ultralytics. Each replacement is a function of ours that gets the
+native one as its first argument; it is imported when it is first called, so joining costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+
+class Hook(NamedTuple):
+    """A function of Ultralytics, the function of ours that wraps it, and what would be lost without it."""
+
+    module: str
+    target: str
+    ours: str
+    purpose: str
+
+
+HOOKS = (
+    Hook("ultralytics.nn.tasks", "parse_model", "graph.parse_model", "our blocks in a model YAML"),
+    Hook("ultralytics.nn.tasks", "BaseModel.fuse", "graph.fuse", "fuse() of our blocks"),
+    Hook("ultralytics.nn.tasks", "torch_safe_load", "checkpoint.torch_safe_load", "weights-only loading"),
+    Hook("ultralytics.nn.tasks", "yaml_model_load", "names.yaml_model_load", "our model names"),
+    Hook("ultralytics.engine.model", "yaml_model_load", "names.yaml_model_load", "our model names"),
+    Hook("ultralytics.cfg", "check_cfg", "sample.check_cfg", "data=sample"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optim.build_optimizer", "plain_parameters"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
+    Hook("ultralytics.utils.dist", "generate_ddp_file", "ddp.generate_ddp_file", "DDP from a model YAML"),
+)
 
 
 def join() -> None:
     """Teach Ultralytics our blocks, now if it is loaded, else as soon as it is."""
+    waiting = {hook.module for hook in HOOKS}
+    for name in [name for name in waiting if name in sys.modules]:
+        waiting.discard(name)
+        _install(sys.modules[name])
+    if waiting and not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport(waiting))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Lets the import system find the named modules as ever, and installs our hooks right after each has run."""
+
+    def __init__(self, waiting: set[str]) -> None:
+        self.waiting = waiting
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in self.waiting:
+            return None
+        self.waiting.discard(name)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            native = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                loader.exec_module = native
+                native(module)
+                _install(module)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def _install(module: ModuleType) -> None:
+    """Put our wrappers into one module of Ultralytics; doing it twice changes nothing."""
+    for hook in HOOKS:
+        if hook.module == module.__name__:
+            _wrap(module, hook)
+    if module.__name__ == "ultralytics.nn.tasks":
+        _ours("graph.watch_names")()
+
+
+def _wrap(module: ModuleType, hook: Hook) -> None:
+    *parents, name = hook.target.split(".")
+    owner = functools.reduce(getattr, parents, module)
+    native = getattr(owner, name, None)
+    if native is None:
+        text = f"this Ultralytics has no {hook.module}.{hook.target}: without it yolomix lacks {hook.purpose}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    elif not hasattr(native, "native"):
+        setattr(owner, name, _wrapper(native, hook.ours))
+
+
+def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
+    @functools.wraps(native)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return _ours(ours)(native, *args, **kwargs)
+
+    wrapper.native = native  # type: ignore[attr-defined]
+    return wrapper
+
+
+@functools.cache
+def _ours(name: str) -> Callable[..., Any]:
+    """``"graph.fuse"`` -> ``yolomix.host.graph.fuse``."""
+    file, function = name.split(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{file}"), function)
+    return found

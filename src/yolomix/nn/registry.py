@@ -11,8 +11,17 @@ A block is a ``torch.nn.Module`` on maps. Its constructor says its channel rule 
 
 ``forward(x: (B, C, H, W)) -> (B, C', H', W')`` takes any H, W >= 1 and returns the dtype that came in.
 
-A module inside a block may name, in a class attribute ``plain_parameters``, those of its own parameters that an
-optimiser must leave without weight decay and without orthogonalisation (decay rates, step sizes, position tables).
+A row's last argument may be a mapping: arguments by name, as in ``[-1, 1, HaloAttention, [2, 1, {residual: false}]]``.
+
+What a block, or a module inside one, may say about itself:
+
+- ``plain_parameters``, a class attribute: the names of those of its own parameters that an optimiser must leave without
+  weight decay and without orthogonalisation (decay rates, step sizes, position tables).
+- ``row_arguments(args: list) -> list``, a static method: turns what older YAMLs give in a row into what the constructor
+  takes, for example without a width that the row repeats.
+- ``fuse()``: folds what can be folded for inference; called before export, prediction and validation, perhaps twice.
+
+The YAML's ``activation:`` is what ``yolomix.nn.common.Conv`` uses unless it is told otherwise.
 """
 
 from __future__ import annotations
@@ -53,6 +62,7 @@ class Block:
 
 
 BLOCKS: dict[str, Block] = {}
+_WATCHERS: list[Callable[[Block], None]] = []
 
 
 @overload
@@ -84,13 +94,23 @@ def _enter(cls: M, name: str | None, aliases: tuple[str, ...], source: str) -> M
     rule = channel_rule(cls)
     for known in (name or cls.__name__, *aliases):
         old = BLOCKS.get(known)
+        block = Block(known, cls, rule, source)
         if old is not None and (old.cls.__module__, old.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(
                 f"{known!r} is already registered by {old.cls.__module__}.{old.cls.__qualname__}; "
                 f"register {cls.__module__}.{cls.__qualname__} under another name"
             )
-        BLOCKS[known] = Block(known, cls, rule, source)
+        for check in _WATCHERS:
+            check(block)
+        BLOCKS[known] = block
     return cls
+
+
+def watch(check: Callable[[Block], None]) -> None:
+    """Call ``check`` for every block, registered already or later; it raises to refuse one."""
+    for block in BLOCKS.values():
+        check(block)
+    _WATCHERS.append(check)
 
 
 def channel_rule(cls: type[nn.Module]) -> str:

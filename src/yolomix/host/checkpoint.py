@@ -1,0 +1,73 @@
+"""Checkpoints: our classes allowed under weights-only loading, and plain words about files that are none.
+
+Around ``ultralytics.nn.tasks.torch_safe_load``, through which every checkpoint goes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import pkgutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from ultralytics.nn import tasks
+
+import yolomix.nn
+from yolomix.nn.registry import BLOCKS
+
+NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
+
+
+def torch_safe_load(
+    native: Callable[..., tuple[dict[str, Any], str]], weight: str | Path, *args: Any, **kwargs: Any
+) -> tuple[dict[str, Any], str]:
+    """Load a checkpoint as ever: ``(contents, file)``.
+
+    Raises:
+        TypeError: the file is no checkpoint; the text says what it is instead.
+    """
+    if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
+        allow_classes()
+    try:
+        checkpoint, file = native(weight, *args, **kwargs)
+    except (pickle.UnpicklingError, EOFError, AttributeError) as error:
+        raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
+    if not isinstance(checkpoint.get("ema") or checkpoint.get("model"), nn.Module):
+        raise TypeError(f"{weight} holds no model but {_contents(checkpoint)}; {NEEDED}")
+    return checkpoint, file
+
+
+def allow_classes() -> None:
+    """Tell ``torch.load(weights_only=True)`` that our modules, and those in files of registered blocks, are known."""
+    torch.serialization.add_safe_globals(list(module_classes()))
+
+
+def module_classes() -> Iterator[type[nn.Module]]:
+    """Every ``nn.Module`` class that a pickled block of ours, or of the user, can refer to."""
+    ours = (f"yolomix.nn.{info.name}" for info in pkgutil.iter_modules(yolomix.nn.__path__))
+    for name in {*ours, *(block.cls.__module__ for block in BLOCKS.values())}:
+        for value in vars(importlib.import_module(name)).values():
+            if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == name:
+                yield value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AttributeError) and "Can't get attribute" in str(error):
+        return f"{error}. The class was defined where it cannot be imported; move it to a module and import that first"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty file'}"
+
+
+def _contents(checkpoint: dict[str, Any]) -> str:
+    """What a file without a model holds instead."""
+    inner = checkpoint.get("ema") or checkpoint.get("model") or checkpoint
+    tensors = [v for v in inner.values() if isinstance(v, Tensor)] if isinstance(inner, dict) else []
+    if tensors:
+        return (
+            f"{len(tensors)} tensors (a state dict): build the model from its YAML and give them to "
+            "model.model.load_state_dict(...)"
+        )
+    return f"{type(inner).__name__} with {', '.join(map(str, checkpoint)) or 'nothing'}"

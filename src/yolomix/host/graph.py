@@ -1,0 +1,135 @@
+"""Rows of a model YAML -> modules, around ``ultralytics.nn.tasks.parse_model``.
+
+Ultralytics does all the arithmetic of channels, width, depth and the save list. A row with one of our names is given to
+it as a native stand-in of the same arithmetic; afterwards our block takes the stand-in's place:
+
+============  ========================  ======================================================================
+channel rule  stand-in row              what is read from it
+============  ========================  ======================================================================
+``c``         ``BlockSlot, [ch, f]``    c; Ultralytics resolves the two names to its own locals
+``c1 c2``     ``Conv, [c2, 1]``         c1, and c2 after width scaling
+``c1 c2 n``   ``Conv, [c2, 1]``         the same, and n after depth scaling
+``ch``        ``CBFuse, [ch]``          the channels of all layers; what comes out has those of the last input
+============  ========================  ======================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
+
+from yolomix.host import rows, table
+from yolomix.host.rows import Row
+from yolomix.nn import common, registry
+
+Layers = tuple[nn.Sequential, list[int]]
+
+
+class BlockSlot(nn.Module):
+    """Stand-in for a block that keeps its channels.
+
+    Args:
+        ch: channels of all layers so far.
+        f: the layer it reads.
+    """
+
+    def __init__(self, ch: list[int], f: int) -> None:
+        super().__init__()
+        self.c = ch[f]
+
+
+def watch_names() -> None:
+    """Refuse names that Ultralytics has, for blocks registered already or later."""
+    tasks.BlockSlot = BlockSlot
+    registry.watch(rows.refuse_taken)
+
+
+def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbose: bool = True) -> Layers:
+    """The model that ``d`` describes, ``(layers, save)`` as the native function returns them, with our blocks in it.
+
+    Raises:
+        RowError: a row cannot be built; the text names file, row, block, what it takes and what came.
+    """
+    d = deepcopy(d)
+    ours = rows.read(d)
+    with rows.located(d), table.corrected(tasks.LOGGER) as lines:
+        for row in ours.values():
+            row.raw[2:] = _stand_in(row)
+        layers, save = native(d, ch=ch, verbose=verbose)
+        with _activation(d, layers):
+            for i, row in ours.items():
+                slots = _slots(layers[i])
+                layers[i] = _replacement(row, slots, layers[i])
+                lines[i] = table.line(layers[i], len(slots), row.args)
+    return layers, save
+
+
+def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+    """``BaseModel.fuse``, which also folds what our blocks, or modules inside them, can fold themselves."""
+    classes = tuple({block.cls for block in registry.BLOCKS.values()})
+    inside = {m: None for block in model.modules() if isinstance(block, classes) for m in block.modules()}
+    for module in inside:
+        if hasattr(module, "fuse") and not type(module).__module__.startswith("ultralytics."):
+            module.fuse()  # type: ignore[operator]
+    return native(model, *args, **kwargs)
+
+
+def _stand_in(row: Row) -> list[Any]:
+    """Name and arguments of the native row with the same channel arithmetic."""
+    if row.block.rule == "c":
+        return ["BlockSlot", ["ch", "f"]]
+    return ["CBFuse", ["ch"]] if row.block.rule == "ch" else ["Conv", [row.args[0], 1]]
+
+
+def _slots(layer: nn.Module) -> list[nn.Module]:
+    """The stand-ins of one row, as many as its repeats after depth scaling."""
+    return list(layer) if type(layer) is nn.Sequential else [layer]
+
+
+def _replacement(row: Row, slots: list[nn.Module], old: nn.Module) -> nn.Module:
+    """Our module for a row, with the four attributes that Ultralytics keeps on every layer."""
+    try:
+        made = _made(row, slots[0], len(slots))
+    except rows.CONSTRUCTION as error:
+        raise row.error(error) from error
+    new: Any = made[0] if len(made) == 1 else nn.Sequential(*made)
+    cls = row.block.cls
+    new.i, new.f, new.type = old.i, old.f, f"{cls.__module__}.{cls.__qualname__}".removeprefix("__main__.")
+    new.np = sum(p.numel() for p in new.parameters())
+    replacement: nn.Module = new
+    return replacement
+
+
+def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
+    """The row's blocks, constructed by its channel rule; ``slot`` is the first stand-in of ``n``."""
+    cls, args, named = row.block.cls, row.args, row.named
+    if row.block.rule == "c":
+        return [cls(slot.c, *args, **named) for _ in range(n)]
+    if row.block.rule == "ch":
+        before = slot.idx[: max(row.i, 1)]
+        return [cls([before[f] for f in row.f], *args, **named)]  # type: ignore[union-attr]
+    c1, c2 = slot.conv.in_channels, slot.conv.out_channels
+    if row.block.rule == "c1 c2 n":
+        return [cls(c1, c2, n, *args[1:], **named)]
+    return [cls(c2 if j else c1, c2, *args[1:], **named) for j in range(n)]
+
+
+@contextmanager
+def _activation(d: dict[str, Any], layers: nn.Sequential) -> Iterator[None]:
+    """Convolutions constructed inside follow the description's ``activation:``, as the native layers did."""
+    before: Any = Conv.default_act, common.Conv.default_act
+    if d.get("activation"):
+        native: Iterator[Any] = (
+            m.act for m in layers.modules() if type(m) is Conv and not isinstance(m.act, nn.Identity)
+        )
+        Conv.default_act = common.Conv.default_act = next(native, Conv.default_act)
+    try:
+        yield
+    finally:
+        Conv.default_act, common.Conv.default_act = before

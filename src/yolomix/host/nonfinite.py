@@ -1,0 +1,97 @@
+"""Which layer made the loss NaN or infinite, said when it first happens in training.
+
+Ultralytics notices a non-finite loss at the end of the epoch and recovers or gives up; that stays its decision. By then
+the weights are ruined, so the batch is run again at once, before the optimiser's step, to find the first bad layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from ultralytics.utils import LOGGER
+
+
+def setup_train(native: Callable[..., Any], trainer: Any, *args: Any) -> Any:
+    """Set up training as ever, then watch the losses that the model returns."""
+    result = native(trainer, *args)
+    model = trainer.model.module if isinstance(trainer.model, nn.parallel.DistributedDataParallel) else trainer.model
+    if isinstance(model, nn.Module):
+        Watch(model)
+    return result
+
+
+class Watch:
+    """A forward hook on a model in training that reports the first non-finite loss, once, and then removes itself.
+
+    Args:
+        model: called with a batch (a dict), it returns ``(loss, items)``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.handle = model.register_forward_hook(self)
+
+    def __call__(self, model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not (model.training and inputs and isinstance(inputs[0], dict)) or torch.isfinite(output[0]).all():
+            return
+        self.handle.remove()
+        LOGGER.warning(f"the loss is not finite ({output[0].detach().flatten().tolist()}): {culprit(model, inputs[0])}")
+
+
+def culprit(model: nn.Module, batch: dict[str, Any]) -> str:
+    """A sentence that names the first thing that is not finite: picture, weight, layer, or the loss itself."""
+    if not torch.isfinite(batch["img"]).all():
+        return "the pictures of the batch contain NaN or infinity"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weight {name} is not finite since an earlier step; lower the learning rate or clip gradients"
+    found = first_layer(model, batch["img"])
+    if found is None:
+        return "all layers are finite, so the loss is where it happened; check labels, loss gains and amp"
+    path, module, dtype, largest = found
+    return (
+        f"layer {path} ({type(module).__name__}, {dtype}) is the first whose output is not finite, from an input of "
+        f"magnitude {largest:.3g}; try amp=False or a lower learning rate"
+    )
+
+
+@torch.no_grad()
+def first_layer(model: nn.Module, img: Tensor) -> tuple[str, nn.Module, torch.dtype, float] | None:
+    """Run ``img`` (B, 3, H, W) and return name, module, dtype and largest input of the first non-finite leaf module.
+
+    Norms keep their running statistics. None if every module's output is finite.
+    """
+    found: list[tuple[str, nn.Module, torch.dtype, float]] = []
+
+    def look(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            outputs = [t for t in _tensors(output) if not torch.isfinite(t).all()]
+            if outputs and not found:
+                largest = max((t.abs().max().item() for t in _tensors(inputs) if t.numel()), default=0.0)
+                found.append((path, module, outputs[0].dtype, largest))
+
+        return hook
+
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    handles = [m.register_forward_hook(look(path)) for path, m in model.named_modules() if path]
+    try:
+        model(img)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, buffer in model.named_buffers():
+            buffer.copy_(statistics[name])
+    return found[0] if found else None
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The floating tensors inside nested tuples, lists and dicts."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)

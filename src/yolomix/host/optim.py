@@ -1,0 +1,76 @@
+"""Which optimiser group each parameter of our blocks gets, around ``BaseTrainer.build_optimizer``.
+
+Ultralytics decays every parameter that is no norm weight and has no "bias" in its name, puts names with "bias" into a
+group with its own warm-up, and lets MuSGD (``optimizer=auto`` with more than 10000 iterations) orthogonalise matrices.
+Decay rates, step sizes and position tables must get none of that; blocks name them in ``plain_parameters``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from ultralytics.utils import LOGGER, colorstr
+
+
+def build_optimizer(
+    native: Callable[..., Optimizer], trainer: Any, model: nn.Module, *args: Any, **kwargs: Any
+) -> Optimizer:
+    """The native optimiser, with the plain parameters of our blocks in a group of their own at the end."""
+    optimizer = native(trainer, model, *args, **kwargs)
+    plain = list(plain_parameters(model))
+    if plain:
+        _separate(optimizer, plain, _like_norm_weights(optimizer, model))
+        LOGGER.info(f"{colorstr('optimizer:')} {len(plain)} plain parameters of token mixers (decay=0.0, no warm-up)")
+    return optimizer
+
+
+def plain_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What the modules of a model name in ``plain_parameters``, each parameter once.
+
+    Raises:
+        AttributeError: a module names what it does not have.
+    """
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for name in getattr(type(module), "plain_parameters", ()):
+            parameter = _member(module, name, path)
+            if parameter is not None and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+
+def _member(module: nn.Module, name: str, path: str) -> nn.Parameter | None:
+    """A parameter by its name inside the module (``A_log``, ``dt_proj.bias``); None if the block was built without."""
+    try:
+        found: nn.Parameter | None = functools.reduce(getattr, name.split("."), module)  # type: ignore[assignment]
+    except AttributeError as error:
+        known = ", ".join(n for n, _ in module.named_parameters())
+        raise AttributeError(
+            f"{type(module).__name__} at {path} names {name!r} in plain_parameters, but has only {known}"
+        ) from error
+    return found
+
+
+def _like_norm_weights(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """Settings of the group that holds norm weights, which are neither decayed nor warmed up like biases.
+
+    Some versions have two such groups, one with a higher rate for the head; the lower rate is ours.
+    """
+    norms = {id(p) for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
+    norms -= {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+    groups = [g for g in optimizer.param_groups if any(id(p) in norms for p in g["params"])]
+    settings = dict(min(groups or optimizer.param_groups, key=lambda g: g["lr"]))
+    own = {"params": [], "weight_decay": 0.0, "use_muon": False, "param_group": "plain"}
+    return {key: own.get(key, value) for key, value in settings.items()}
+
+
+def _separate(optimizer: Optimizer, plain: list[nn.Parameter], settings: dict[str, Any]) -> None:
+    """Move parameters from the groups they are in into a new one."""
+    ids = {id(p) for p in plain}
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) not in ids]
+    optimizer.add_param_group({**settings, "params": plain})
