@@ -5,20 +5,20 @@ state, which gives each chunk's end state; then those are carried from chunk to 
 the right states, which gives the outputs. Decays over several steps are exp(A * sum of dt), never products or
 quotients of decays, so that nothing is divided and nothing underflows that matters.
 
-A long sequence is cut into segments of at most ``SEGMENT`` state values, one after the other; with gradients each is
-recomputed in the backward pass, so that no tensor of (B, D, L, N) values is ever held. A graph that is being exported
-has a single segment.
+A long sequence is cut into segments of about ``SEGMENT`` state values, one after the other, and the backward pass
+computes each of them again, so that no tensor of (B, D, L, N) values is ever held. A graph that is being exported or
+compiled has a single segment: there the runtime decides what it holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from yolomix.ops.dispatch import exporting
 from yolomix.ops.precision import wide_dtype
@@ -70,21 +70,53 @@ def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
     groups = math.lcm(*(int(m.shape[1]) for m in (B, C) if m.dim() == 4))
     rates = _by_group(A, groups)
     b, c = (_by_group(m.to(A.dtype), groups) if m.dim() == 2 else _grouped(m, A, x.dtype, groups) for m in (B, C))
-    h = rates.new_zeros(batch, *rates.shape)
-    span = length if exporting() else _segment_length(batch * A.numel())
-    pieces = [torch.split(m, span, dim=-1) if m.dim() == 4 else [m] * -(-length // span) for m in (b, c)]
-    outputs = []
-    for part in zip(
-        *(torch.split(m.view(batch, groups, -1, length), span, dim=-1) for m in (dt, x)), *pieces, strict=True
-    ):
-        y, h = _recomputed(*part, rates, h)
-        outputs.append(y)
-    return torch.cat(outputs, dim=-1).view(batch, channels, length), h.transpose(-1, -2).reshape(batch, *A.shape)
+    dt, x = (m.reshape(batch, groups, -1, length) for m in (dt, x))
+    if exporting() or torch.compiler.is_compiling():
+        y, h = _segment(dt, x, b, c, rates, rates.new_zeros(batch, *rates.shape))
+    else:
+        y, h = _Segments.apply(dt, x, b, c, rates)
+    return y.reshape(batch, channels, length), h.transpose(-1, -2).reshape(batch, *A.shape)
 
 
-def _segment_length(states: int) -> int:
-    """Steps of a segment, a multiple of ``STEPS``, for that many state values per step."""
-    return max(SHORTEST, SEGMENT // states // STEPS * STEPS)
+class _Segments(torch.autograd.Function):
+    """``_segment`` after ``_segment``; the backward pass takes them up again from the last one, from the states kept.
+
+    dt, x: (B, G, P, L); b, c: (B, G, N, L), or (G, N, P) if constant; A: (G, N, P).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+        y, h = torch.empty_like(x), A.new_zeros(x.shape[0], *A.shape)
+        states = []
+        for part in _parts(x, A):
+            states.append(h)
+            y[..., part], h = _segment(*(*_cut((dt, x, b, c), part), A, h))
+        ctx.save_for_backward(dt, x, b, c, A, *states)
+        return y, h
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor, ...]:
+        *sequences, A = ctx.saved_tensors[:5]
+        grads = [torch.zeros_like(m) for m in (*sequences, A)]
+        for part, h in zip(reversed(_parts(sequences[1], A)), reversed(ctx.saved_tensors[5:]), strict=True):
+            leaves = [m.detach().requires_grad_() for m in (*_cut(sequences, part), A, h)]
+            with torch.enable_grad():
+                results = _segment(*leaves)
+            *found, grad_h = torch.autograd.grad(results, leaves, (grad_y[..., part], grad_h))
+            for total, new in zip([*_cut(grads[:4], part), grads[4]], found, strict=True):
+                total.add_(new)
+        return tuple(grads)
+
+
+def _parts(x: Tensor, A: Tensor) -> list[slice]:
+    """The steps of each segment: a multiple of ``STEPS``, and as many as keep ``SEGMENT`` state values."""
+    steps = max(SHORTEST, SEGMENT // (x.shape[0] * A.numel()) // STEPS * STEPS)
+    return [slice(start, start + steps) for start in range(0, x.shape[-1], steps)]
+
+
+def _cut(values: Sequence[Tensor], part: slice) -> list[Tensor]:
+    """The steps of one segment, as views; constant matrices, which have no steps, whole."""
+    return [m[..., part] if m.dim() == 4 else m for m in values]
 
 
 def _by_group(matrix: Tensor, groups: int) -> Tensor:
@@ -98,14 +130,6 @@ def _grouped(matrix: Tensor, A: Tensor, wide: torch.dtype, groups: int) -> Tenso
     if A.is_complex():
         matrix = torch.complex(matrix[..., 0::2], matrix[..., 1::2])
     return matrix if matrix.shape[1] == groups else matrix.repeat_interleave(groups // matrix.shape[1], dim=1)
-
-
-def _recomputed(*args: Tensor) -> tuple[Tensor, Tensor]:
-    """``_segment``, keeping only its arguments for the backward pass."""
-    if torch.is_grad_enabled() and any(a.requires_grad for a in args) and not exporting():
-        kept: tuple[Tensor, Tensor] = checkpoint(_segment, *args, use_reentrant=False, preserve_rng_state=False)
-        return kept
-    return _segment(*args)
 
 
 def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
