@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from yolomix.ops.dispatch import exporting
 from yolomix.ops.precision import wide_dtype
@@ -95,6 +96,7 @@ class _Segments(torch.autograd.Function):
         return y, h
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor, ...]:
         *sequences, A = ctx.saved_tensors[:5]
         grads = [torch.zeros_like(m) for m in (*sequences, A)]
