@@ -20,7 +20,8 @@ def yaml_model_load(native: Callable[..., dict[str, Any]], path: str | Path) -> 
     from ultralytics.nn.tasks import guess_model_scale
 
     description: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return {**description, "scale": guess_model_scale(path), "yaml_file": str(path)}
+    scale = models.scale_at_the_end(Path(path).stem) or guess_model_scale(path)
+    return {**description, "scale": scale, "yaml_file": str(path)}
 
 
 def _natively(native: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def _natively(native: Callable[..., dict[str, Any]], path: str | Path) -> dict[s
         near = difflib.get_close_matches(stem, models.names(), n=3, cutoff=0.5) or models.names()
         raise FileNotFoundError(
             f"no model file {str(path)!r} on disk, in Ultralytics or in yolomix, which has {', '.join(near)} "
-            "(with a scale letter after the digits: yolo11n-mlla.yaml)"
+            "(with a scale letter after the digits: yolo11n-mlla.yaml, or at the end without digits: mamba-yolo-t.yaml)"
         ) from error
 
 

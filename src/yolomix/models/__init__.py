@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+_AFTER_DIGITS = re.compile(r"(yolo(?:e-)?v?\d+)[nslmx]")
+_AT_THE_END = re.compile(r"(\D+)-([a-z])")
 
 
 def names() -> list[str]:
@@ -23,5 +25,16 @@ def find(name: str) -> Path | None:
 
 
 def without_scale(stem: str) -> str:
-    """``yolo11n-mlla`` -> ``yolo11-mlla``: the letter is where Ultralytics looks for it, after ``yolo<digits>``."""
-    return re.sub(r"(yolo(?:e-)?v?\d+)[nslmx]", r"\1", stem, count=1)
+    """``yolo11n-mlla`` -> ``yolo11-mlla``, ``mamba-yolo-t`` -> ``mamba-yolo``.
+
+    The letter stands where Ultralytics looks for it, after ``yolo<digits>``, and at the end of a name without digits.
+    """
+    if end := _AT_THE_END.fullmatch(stem):
+        return end[1]
+    return _AFTER_DIGITS.sub(r"\1", stem, count=1)
+
+
+def scale_at_the_end(stem: str) -> str:
+    """The ``t`` of ``mamba-yolo-t``, which Ultralytics does not find; empty where the name has none there."""
+    end = _AT_THE_END.fullmatch(stem)
+    return end[2] if end else ""
