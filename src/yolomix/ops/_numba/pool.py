@@ -1,0 +1,54 @@
+"""Threads for kernels that release the interpreter lock: a pool of Python threads per process.
+
+A forked child finds its own process id without a pool and starts one; several Python threads share a pool without
+harm; an idle pool costs nothing, because nobody spins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import torch
+
+CHUNKS_PER_THREAD = 4  # a thread that loses its core to a neighbour leaves its share to the others
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
+    """Call ``kernel(*args, first, last)`` until every task in ``range(tasks)`` was in one half-open range.
+
+    The caller works too; as many threads as ``torch.get_num_threads()`` says take part. Ranges depend on the number of
+    threads only, and tasks must not depend on each other, so results do not depend on who computes them.
+    """
+    threads = min(torch.get_num_threads(), tasks)
+    if threads <= 1:
+        kernel(*args, 0, tasks)
+        return
+    chunks = min(tasks, threads * CHUNKS_PER_THREAD)
+    bounds = [tasks * i // chunks for i in range(chunks + 1)]
+    following = count()
+
+    def work() -> None:
+        while (i := next(following)) < chunks:
+            kernel(*args, bounds[i], bounds[i + 1])
+
+    helpers = [_pool().submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    """This process's pool; threads start when there is work for them."""
+    pid = os.getpid()
+    if pid not in _pools:
+        _pools.setdefault(pid, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="yolomix"))
+    return _pools[pid]
