@@ -19,7 +19,8 @@ ALLOWED = {
     "nn": {"ops", "nn"},
     "models": {"models"},
     "data": {"data"},
-    "host": {"host", "nn", "ops", "models", "data", "transfer", "graft"},
+    "host": {"host", "nn", "ops", "models", "data", "surgery", "grafting"},
+    "surgery": {"surgery", "nn"},
 }
 
 CHECK = """

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 from yolomix import host
 
 if TYPE_CHECKING:
+    from yolomix.grafting import edit as edit
+    from yolomix.grafting import graft as graft
     from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
+    from yolomix.transferring import transfer as transfer
 
 __version__ = "0.1.0"
 
 _HOME = {
     "YOLO": "yolomix.host.yolo",
+    "edit": "yolomix.grafting",
+    "graft": "yolomix.grafting",
     "register": "yolomix.nn.registry",
+    "transfer": "yolomix.transferring",
 }
-__all__ = ["YOLO", "__version__", "register"]
+__all__ = ["YOLO", "__version__", "edit", "graft", "register", "transfer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,11 +28,14 @@ class Hook(NamedTuple):
 
 
 HOOKS = (
-    Hook("ultralytics.nn.tasks", "parse_model", "graph.parse_model", "our blocks in a model YAML"),
+    Hook("ultralytics.nn.tasks", "parse_model", "chain.parse_model", "our blocks in a model YAML"),
     Hook("ultralytics.nn.tasks", "BaseModel.fuse", "graph.fuse", "fuse() of our blocks"),
     Hook("ultralytics.nn.tasks", "torch_safe_load", "checkpoint.torch_safe_load", "weights-only loading"),
-    Hook("ultralytics.nn.tasks", "yaml_model_load", "names.yaml_model_load", "our model names"),
-    Hook("ultralytics.engine.model", "yaml_model_load", "names.yaml_model_load", "our model names"),
+    Hook("ultralytics.nn.tasks", "yaml_model_load", "grammar.yaml_model_load", "our model names"),
+    Hook("ultralytics.engine.model", "yaml_model_load", "grammar.yaml_model_load", "our model names"),
+    Hook("ultralytics.utils.checks", "check_model_file_from_stem", "grammar.model_file", "grafts named in a .pt name"),
+    Hook("ultralytics.nn.tasks", "BaseModel.load", "weights.load", "weights into a model with other layer numbers"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer.setup_model", "weights.setup_model", "the report of a transfer"),
     Hook("ultralytics.cfg", "check_cfg", "sample.check_cfg", "data=sample"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optim.build_optimizer", "plain_parameters"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),

@@ -1,0 +1,195 @@
+"""Weights from one model into another, whatever their layers are numbered: around ``BaseModel.load``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from copy import copy, deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import ultralytics
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolomix.surgery.align import Order, align, plain, seated, shapes
+from yolomix.surgery.report import Report, Tensor
+
+Model = Any  # a model of Ultralytics: an nn.Module that keeps its layers in ``model``
+
+REPORT = "transfer.txt"  # beside the weights of a training run
+
+_reports: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
+_told: weakref.WeakKeyDictionary[nn.Module, Order] = weakref.WeakKeyDictionary()
+
+
+def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool = True) -> None:
+    """``BaseModel.load``, which first puts the source's layers where the target has layers that they fit.
+
+    Class counts, class names and the first convolution are the host's business, as ever.
+
+    Raises:
+        ValueError: not one tensor was copied.
+    """
+    source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+    if not (_layered(source) and _layered(model)):
+        native(model, weights, verbose)
+        return
+    order = _told.pop(model, None) or align(list(source.model), list(model.model))
+    layers = seated(list(source.model), list(model.model), order)
+    moved = [*layers] != [*source.model]
+    predicted = _fitting(source, model, order)
+    if moved:
+        weights = copy(source)
+        weights._modules = {**source._modules, "model": layers}
+    native(model, weights, verbose)
+    report = _compared(source, model, order, predicted)
+    if not report.copied:
+        raise ValueError(f"no weight was copied: {report.source} into {report.target}\n{report.missing()}")
+    _remember(source, model, report if moved else None, verbose)
+
+
+def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
+    """``BaseTrainer.setup_model``, which then saves the report of a transfer beside the run's weights."""
+    result = native(trainer)
+    report = _reports.get(trainer.model) if isinstance(trainer.model, nn.Module) else None
+    if report is not None and tasks.RANK in (-1, 0):
+        trainer.wdir.mkdir(parents=True, exist_ok=True)
+        report.save(trainer.wdir / REPORT)
+    return result
+
+
+def report_of(model: Model) -> Report | None:
+    """The report of the last transfer into a model that moved layers or was asked for."""
+    return _reports.get(model)
+
+
+def copy_weights(source: Model, target: Model, order: Order | None = None) -> Report:
+    """Load a model into another through the host and say what became of every tensor.
+
+    Args:
+        source: a model of Ultralytics.
+        target: the model that receives.
+        order: per layer of the target the layer of the source; found by what fits when not given.
+
+    Raises:
+        ValueError: not one tensor was copied.
+    """
+    if order is not None:
+        _told[target] = order
+    order = order or align(list(source.model), list(target.model))
+    predicted = _fitting(source, target, order)
+    target.load(source, verbose=False)
+    return _compared(source, target, order, predicted)
+
+
+def read(file: str | Path) -> Model:
+    """The model of a checkpoint, in float32 and eval mode, its training arguments in ``model.args``."""
+    loader = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
+    return loader(str(file))[0]
+
+
+def from_yaml(name: str | Path) -> Model:
+    """A new model from the name of a model YAML."""
+    wrapped = ultralytics.RTDETR if "rtdetr" in str(name).lower() else ultralytics.YOLO
+    return wrapped(str(name)).model
+
+
+def rebuilt(source: Model, model: dict[str, Any], order: Order, seed: int) -> tuple[Model, Report]:
+    """A model of the source's kind with other rows, with the source's weights and everything else that it holds.
+
+    Args:
+        source: a model of Ultralytics.
+        model: the model dictionary to build.
+        order: per layer to build the layer of the source, or None.
+        seed: for what new layers start with; no other random state changes.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        target = type(source)(deepcopy(model), ch=model.get("channels", model.get("ch", 3)), verbose=False)
+    for name, value in vars(source).items():
+        if not name.startswith("_") and name not in ("yaml", "save", "stride", "training", "criterion", "pt_path"):
+            setattr(target, name, value)
+    report = copy_weights(source, target, order)
+    return target.eval(), report
+
+
+def write(model: Model, file: str | Path) -> Path:
+    """Save a model as a checkpoint that stock Ultralytics predicts with and trains from."""
+    path = Path(file)
+    args = getattr(model, "args", {})
+    content = {
+        "epoch": -1,
+        "best_fitness": None,
+        "model": model,
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+        "train_args": {**(args if isinstance(args, dict) else vars(args)), "task": model.task},
+        "date": datetime.now(UTC).isoformat(),
+        "version": ultralytics.__version__,
+    }
+    torch.save(content, path)
+    return path
+
+
+def _layered(model: Any) -> bool:
+    return isinstance(getattr(model, "model", None), nn.Sequential)
+
+
+def _fitting(source: Model, target: Model, order: Order) -> int:
+    """How many tensors fit, by name and shape, in the layers that correspond."""
+    pairs = [(source.model[k], target.model[j]) for j, k in enumerate(order) if k is not None]
+    return sum(len(shapes(a) & shapes(b)) for a, b in pairs)
+
+
+def _remember(source: Model, model: Model, report: Report | None, verbose: bool) -> None:
+    """Keep a report with its model, hand it on to a copy of that model, and show it."""
+    if report is None:
+        if source in _reports:
+            _reports[model] = _reports[source]
+        return
+    _reports[model] = report
+    if verbose:
+        tasks.LOGGER.info(f"yolomix: {report.summary}")
+    if missing := report.missing():
+        tasks.LOGGER.warning(f"yolomix: {report.predicted} tensors fit, {report.copied} arrived; not all:\n{missing}")
+
+
+def _compared(source: Model, target: Model, order: Order, predicted: int) -> Report:
+    """The report, from the numbers that both models hold now."""
+    have = {(i, plain(layer, k)): t for i, layer in enumerate(source.model) for k, t in layer.state_dict().items()}
+    names = {(i, plain(layer, k)): k for i, layer in enumerate(source.model) for k in layer.state_dict()}
+    seen, found = set(), []
+    for j, layer in enumerate(target.model):
+        for name, tensor in layer.state_dict().items():
+            key = (order[j], plain(layer, name))
+            fate, why = _fate(have.get(key), tensor, j == len(order) - 1, source, target)  # type: ignore[arg-type]
+            seen.add(key)
+            found.append(Tensor(f"model.{j}.{name}", j, type(layer).__name__, fate, tensor.numel(), why))
+    for key in have.keys() - seen:
+        i = key[0]
+        found.append(Tensor(f"model.{i}.{names[key]}", i, type(source.model[i]).__name__, "unused", have[key].numel()))
+    return Report(_named(source, "pt_path"), _named(target), tuple(found), predicted, len(have))
+
+
+def _fate(
+    given: torch.Tensor | None, now: torch.Tensor, in_head: bool, source: Model, target: Model
+) -> tuple[str, str]:
+    """What became of one tensor of the target, and why."""
+    if given is None:
+        return "left at init", ""
+    if given.shape != now.shape:
+        return "shape differs", f"{tuple(given.shape)} -> {tuple(now.shape)}"
+    if torch.equal(given.to(now.device, now.dtype), now):
+        return "copied", ""
+    if in_head and getattr(source, "names", None) != getattr(target, "names", None):
+        return "copied", "rows in the order of the class names"
+    return "left at init", "it fits and did not arrive"
+
+
+def _named(model: Model, file: str = "") -> str:
+    """A model's file if that attribute has one, else what it was built from."""
+    return str(getattr(model, file, None) or model.yaml.get("yaml_file") or type(model).__name__)

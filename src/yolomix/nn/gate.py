@@ -1,0 +1,81 @@
+"""What a graft is made of: a block behind a gate that starts at zero, a block of the same width, and a row of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from yolomix.nn.registry import Block, find, register
+
+
+def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
+    """The block with c channels in and out; ``args`` follow the channels (and the repeats) in its constructor.
+
+    Raises:
+        ValueError: the block reads several layers.
+    """
+    if block.rule == "ch":
+        raise ValueError(f"{block.name} reads several layers; a graft has one, so it needs a block on one map")
+    leading: list[Any] = {"c": [c], "c1 c2": [c, c], "c1 c2 n": [c, c, 1]}[block.rule]
+    return block.cls(*leading, *args)
+
+
+@register(source="yolomix: any block as wide as what it reads")
+class SameWidth(nn.Module):
+    """A registered block with as many channels out as in, whatever the model's width.
+
+    A row ``[-1, 1, SameWidth, [C2PSAMLLA, [2]]]`` spares a block that wants ``c2`` the number, which would be the
+    unscaled one.
+
+    Args:
+        c: channels of the map.
+        block: name of a registered block.
+        args: what follows the channels (and the repeats) in its constructor.
+    """
+
+    def __init__(self, c: int, block: str, args: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.block = same_width(find(block), c, args)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y: Tensor = self.block(x)
+        return y
+
+
+@register(source="LayerScale, arXiv:2103.17239, starting at zero as ReZero, arXiv:2003.04887")
+class ZeroGate(SameWidth):
+    """A block behind a gate: out = x + gate * (block(x) - x), with the gate at zero to begin with.
+
+    At gate 0 this is x, bit for bit; at gate 1 it is the block, bit for bit, whether or not the block has a residual
+    path of its own. The gate is one number per channel (the maps of one layer differ in scale, so they need not open
+    together), and one-dimensional, so that no optimiser orthogonalises it. It has a gradient from the first step on,
+    the block from the second. A block that puts out NaN or inf puts out NaN here too: 0 * inf is not hidden.
+
+    Args:
+        c: channels of the map.
+        block: name of a registered block.
+        args: what follows the channels (and the repeats) in its constructor.
+    """
+
+    plain_parameters: ClassVar[tuple[str, ...]] = ("gate",)
+
+    def __init__(self, c: int, block: str, args: Sequence[Any] = ()) -> None:
+        super().__init__(c, block, args)
+        self.gate = nn.Parameter(torch.zeros(c))  # (C,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y = self.block(x).to(x.dtype)
+        return torch.lerp(x, y, self.gate.to(x.dtype)[:, None, None])  # exact at both ends
+
+
+class Chain(nn.Sequential):
+    """Several rows in one: what a graft with ``mode="wrap"`` makes, so that no other layer changes its number.
+
+    In a model YAML: ``[-1, 1, Chain, [[2, C3k2, [512, False]], [1, ZeroGate, [HaloAttention, [2, 1]]]]]``, each row
+    ``[repeats, module, args]`` reading the one before it.
+    """

@@ -1,0 +1,194 @@
+"""Names that say a graft: ``yolo11n+HaloAttention(2,1)@p5.yaml``. Parsed here, never evaluated.
+
+::
+
+    name   = base "+" graft {"+" graft} [".yaml" | ".yml" | ".pt"]
+    graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" place {"," place} {":" word}
+    place  = what `yolomix.surgery.places.resolve` takes: p5, 10, neck, head-inputs, C2PSA, C2*, *
+    word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
+    value  = number | True | False | None | "text" | 'text' | [value, ..]
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".yaml", ".yml", ".pt")
+MODES = ("after", "wrap", "replace")
+WORDS = (*MODES, "plain")
+CONSTANTS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graft of a name, with the arguments of :func:`yolomix.graft`; ``at_char`` is where it stands in the name."""
+
+    block: str
+    at: tuple[str, ...]
+    args: tuple[Any, ...] = ()
+    n: int = 1
+    mode: str = "after"
+    gate: bool | None = None
+    at_char: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A parsed name: the file or model it starts from, and the grafts, in order."""
+
+    text: str
+    base: str
+    parts: tuple[Part, ...]
+
+    @property
+    def is_yaml(self) -> bool:
+        """Whether it means a model without weights; a name without suffix means weights, as Ultralytics reads it."""
+        return self.base.endswith((".yaml", ".yml"))
+
+
+class GraftNameError(ValueError):
+    """A name that does not follow the grammar, shown with a caret under the character."""
+
+    def __init__(self, text: str, at: int, what: str) -> None:
+        super().__init__(f"{text!r} is no file, and as a name with grafts: {what}\n  {text}\n  {' ' * at}^")
+
+
+def is_graft(name: str | Path) -> bool:
+    """Whether a model name is one of these and no file of that name exists."""
+    return "+" in Path(name).name and not Path(name).is_file()
+
+
+def parse(name: str) -> Name:
+    """Take a name apart.
+
+    Raises:
+        ValueError: it does not follow the grammar; the message points at the character.
+    """
+    suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
+    end = len(name) - len(suffix)
+    found = re.search(r"\+(?=[^/\\]*$)", name[:end])
+    plus = found.start() if found else end
+    base = name[:plus]
+    if not found or not Path(base).name or base.endswith(("/", "\\")):
+        raise GraftNameError(name, plus, "needed a model, '+' and a graft, as in yolo11n+HaloAttention@p5.yaml")
+    own = next((s for s in SUFFIXES if base.endswith(s)), "")
+    if own and suffix and own != suffix:
+        raise GraftNameError(
+            name, end, f"the base is a {own} file and the name ends in {suffix}; one of them is enough"
+        )
+    reader = _Reader(name, plus, end)
+    parts = []
+    while reader.at < end:
+        reader.take("+", "'+' and another graft, or the end")
+        parts.append(reader.graft())
+    return Name(name, base if own else base + (suffix or ".pt"), tuple(parts))
+
+
+def written(parts: Iterable[Part]) -> str:
+    """The text of grafts: what :func:`parse` reads."""
+    return "".join(
+        f"+{p.block}"
+        + (f"({','.join(_value(a) for a in p.args)})" if p.args else "")
+        + (f"*{p.n}" if p.n != 1 else "")
+        + f"@{','.join(p.at)}"
+        + (f":{p.mode}" if p.mode != "after" else "")
+        + (":plain" if p.gate is False and p.mode != "replace" else "")
+        for p in parts
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_value(v) for v in value)}]"
+    return repr(value)
+
+
+class _Reader:
+    """Reads a name from left to right."""
+
+    def __init__(self, text: str, at: int, end: int) -> None:
+        self.text, self.at, self.end = text, at, end
+
+    def error(self, needed: str, at: int | None = None) -> GraftNameError:
+        at = self.at if at is None else at
+        came = repr(self.text[at]) if at < self.end else "the end"
+        return GraftNameError(self.text, at, f"needed {needed}, got {came}")
+
+    def match(self, pattern: str) -> str | None:
+        """The text here if it fits, and go past it."""
+        found = re.compile(pattern).match(self.text, self.at, self.end)
+        if found is None or not found[0]:
+            return None
+        self.at = found.end()
+        return found[0]
+
+    def take(self, char: str, needed: str) -> None:
+        if self.match(re.escape(char)) is None:
+            raise self.error(needed)
+
+    def graft(self) -> Part:
+        start = self.at
+        block = self.match(r"[A-Za-z_]\w*")
+        if block is None:
+            raise self.error("the name of a block")
+        args = self.values(")", self.at - 1) if self.match(r"\(") else []
+        n = self.repeats() if self.match(r"\*") else 1
+        self.take("@", "'@' and a place" if args else "'(' and arguments, or '@' and a place")
+        at = [self.place()]
+        while self.match(","):
+            at.append(self.place())
+        mode, gate = self.words()
+        return Part(block, tuple(at), tuple(args), n, mode, gate, start)
+
+    def repeats(self) -> int:
+        digits = self.match(r"[1-9]\d*")
+        if digits is None:
+            raise self.error("a number of repeats after '*'")
+        return int(digits)
+
+    def place(self) -> str:
+        place = self.match(r"[\w.*?-]+")
+        if place is None:
+            raise self.error("a place, like p5, neck, head-inputs, a layer's number or type, or *")
+        return place
+
+    def words(self) -> tuple[str, bool | None]:
+        mode, gate = "after", None
+        while self.match(":"):
+            start = self.at
+            word = self.match(r"\w+") or ""
+            if word not in WORDS:
+                near = difflib.get_close_matches(word, WORDS, n=1)
+                hint = f" (near: {near[0]})" if near else ""
+                raise self.error(f"one of {', '.join(WORDS)} after ':'{hint}", start)
+            mode, gate = (mode, False) if word == "plain" else (word, gate)
+        return mode, gate
+
+    def values(self, close: str, opened: int) -> list[Any]:
+        """Values up to the closing bracket, which is taken too; ``opened`` is where the opening one stands."""
+        found: list[Any] = []
+        while self.match(re.escape(close)) is None:
+            if self.at >= self.end:
+                raise GraftNameError(self.text, opened, f"needed {close!r}, the bracket that opens here is not closed")
+            if found:
+                self.take(",", f"',' or {close!r}")
+            found.append(self.value())
+        return found
+
+    def value(self) -> Any:
+        start = self.at
+        if (number := self.match(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.])")) is not None:
+            return int(number) if re.fullmatch(r"[+-]?\d+", number) else float(number)
+        if (quoted := self.match(r"'[^']*'|\"[^\"]*\"")) is not None:
+            return quoted[1:-1]
+        if self.match(r"\["):
+            return self.values("]", start)
+        word = self.match(r"[A-Za-z_]\w*")
+        if word in CONSTANTS:
+            return CONSTANTS[word]
+        raise self.error("a number, True, False, None, a quoted text or a list", start)
