@@ -28,6 +28,6 @@ def run(qk: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k = qk.reshape(split).unbind(1)  # (B, heads, d, L)
     q_turned, k_turned = rotate(torch.unflatten(qk, 1, (2, C))).reshape(split).unbind(1)
     values = v.to(wide).reshape(B, heads, C // heads, H * W)
-    total = k.sum(-1, keepdim=True).mT @ q + H * W * EPSILON  # (B, heads, 1, L)
-    state = values @ k_turned.mT  # (B, heads, d, d)
+    total = k.sum(-1, keepdim=True).transpose(-2, -1) @ q + H * W * EPSILON  # (B, heads, 1, L)
+    state = values @ k_turned.transpose(-2, -1)  # (B, heads, d, d)
     return (state @ q_turned / total).reshape(B, C, H, W).to(v.dtype)

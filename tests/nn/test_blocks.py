@@ -1,0 +1,179 @@
+"""What every registered block promises; a new one is picked up by itself, built as its channel rule says."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import yolomix.nn  # noqa: F401, registers all blocks
+from yolomix.nn.registry import BLOCKS, Block
+
+CHANNELS = 32
+SIZES = [(1, 1), (1, 7), (7, 5), (20, 15), (21, 16), (40, 40)]
+# Blocks that need more than channels, or that are slow at their defaults.
+ARGUMENTS = {
+    "HaloAttention": (CHANNELS, 2, 1, 8, 2),
+    "SameWidth": (CHANNELS, "C2PSAMLLA"),
+    "ZeroGate": (CHANNELS, "MLLAttention"),
+}
+BY_RULE = {"c": (CHANNELS,), "c1 c2": (CHANNELS, CHANNELS), "c1 c2 n": (CHANNELS, CHANNELS, 2)}
+
+OURS = {block.cls: block for block in BLOCKS.values() if block.cls.__module__.startswith("yolomix.")}  # aliases once
+EVERY = {block.name: block for block in OURS.values()}
+blocks = pytest.mark.parametrize("block", EVERY.values(), ids=EVERY)
+
+
+def made(block: Block) -> nn.Module:
+    """The block with the same weights each time, none of them zero."""
+    torch.manual_seed(0)
+    module = block.cls(*ARGUMENTS.get(block.name, BY_RULE[block.rule]))
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    return module
+
+
+def maps(H: int, W: int, batch: int = 2) -> Tensor:
+    torch.manual_seed(H + W)
+    return torch.randn(batch, CHANNELS, H, W)
+
+
+@blocks
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_any_size_and_twice_the_same(block, size):
+    module, x = made(block).eval(), maps(*size)
+    with torch.inference_mode():
+        out = module(x)
+        assert torch.equal(out, module(x))
+    assert out.shape[:2] == (2, CHANNELS)
+    assert out.isfinite().all()
+
+
+@blocks
+def test_one_picture_alone_is_the_same_as_in_a_batch(block):
+    module, x = made(block).eval(), maps(7, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(x[:1]), module(x)[:1], rtol=1e-4, atol=1e-5)
+
+
+@blocks
+def test_every_parameter_gets_a_gradient(block):
+    """In eval: in training a batch norm cancels every constant before it, by design."""
+    module, x = made(block).eval(), maps(7, 5).requires_grad_()
+    out = module(x)
+    torch.manual_seed(1)
+    (out * torch.randn_like(out)).sum().backward()
+    assert x.grad.abs().max() > 0
+    largest = {name: p.grad.abs().max().item() for name, p in module.named_parameters()}
+    assert [name for name, g in largest.items() if g <= 1e-7 * max(largest.values())] == []
+
+
+@blocks
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_half_precision_stays_finite(block, dtype, scale, training):
+    """A half model, and half maps in a float32 model under autocast: outputs and gradients."""
+    for weights in (dtype, torch.float32):
+        module, x = made(block).to(weights).train(training), (scale * maps(7, 5)).to(dtype).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=weights == torch.float32):
+            out = module(x)
+        assert out.dtype == dtype
+        assert out.isfinite().all()
+        (gradient,) = torch.autograd.grad(out.float().mean(), x)
+        assert gradient.isfinite().all()
+
+
+@blocks
+def test_float64_is_computed_in_float64(block):
+    module, x = made(block).eval(), maps(5, 4)
+    with torch.inference_mode():
+        want, got = copy.deepcopy(module).double()(x.double()), module(x)
+    assert (want.dtype, got.dtype) == (torch.float64, torch.float32)
+    torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(got.double(), want)
+
+
+@blocks
+def test_half_precision_is_close_to_float32(block):
+    module, x = made(block).eval(), maps(7, 5).bfloat16()
+    with torch.inference_mode():
+        want, got = module(x.float()), copy.deepcopy(module).bfloat16()(x).float()
+    assert (got - want).square().mean().sqrt() < 0.1 * want.square().mean().sqrt()
+
+
+@blocks
+def test_copies_and_pickles(block):
+    module, x = made(block).eval(), maps(5, 4)
+    with torch.inference_mode():
+        want = module(x)
+        assert torch.equal(copy.deepcopy(module)(x), want)
+        assert torch.equal(pickle.loads(pickle.dumps(module))(x), want)
+
+
+@blocks
+def test_memory_layout_of_the_input_does_not_matter(block):
+    module, x = made(block).eval(), maps(7, 5)
+    strided = torch.zeros(2, 2 * CHANNELS, 14, 7)[:, ::2, ::2, 1:6]
+    strided.copy_(x)
+    with torch.inference_mode():
+        want = module(x)
+        for layout in (x.contiguous(memory_format=torch.channels_last), strided, x[:1].expand_as(x)):
+            got = module(layout)
+            torch.testing.assert_close(got[:1], want[:1], rtol=1e-4, atol=1e-5)
+
+
+@blocks
+def test_the_input_is_left_alone(block):
+    module, x = made(block), maps(5, 4)
+    before = x.clone()
+    module(x)
+    assert torch.equal(x, before)
+
+
+@blocks
+def test_plain_parameters_exist(block):
+    for name, module in made(block).named_modules():
+        for plain in getattr(module, "plain_parameters", ()):
+            assert isinstance(getattr(module, plain), nn.Parameter), f"{name}.{plain}"
+
+
+@blocks
+def test_nothing_is_tied_to_a_size_in_the_state(block):
+    module = made(block).eval()
+    keys = {k: v.shape for k, v in module.state_dict().items()}
+    module(maps(7, 5))
+    assert {k: v.shape for k, v in module.state_dict().items()} == keys
+
+
+@blocks
+def test_exports_to_onnx(block, tmp_path):
+    import onnxruntime
+
+    module, x, file = made(block).eval(), maps(6, 5), str(tmp_path / "block.onnx")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), file, input_names=["x"], dynamo=False)
+        want = module(x)
+    (got,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-4, atol=1e-4)
+
+
+@blocks
+def test_torch_export_records_it(block):
+    """What the newer ONNX exporter and torch.compile start from."""
+    module, x = made(block).eval(), maps(6, 5)
+    with torch.no_grad():
+        recorded = torch.export.export(module, (x,)).module()
+        torch.testing.assert_close(recorded(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+@blocks
+def test_is_described(block):
+    assert block.source, "register(source=...) names the paper"
+    assert block.cls.__doc__, "a docstring with shapes and arguments"
