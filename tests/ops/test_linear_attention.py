@@ -7,7 +7,7 @@ import torch
 
 from tests import golden
 from yolomix.ops.linear_attention import linear_attention
-from yolomix.ops.linear_attention.rope import angles, rotate
+from yolomix.ops.linear_attention.rope import rotate, turns
 
 SIZES = [(1, 1), (1, 7), (7, 5), (20, 15), (21, 16)]
 
@@ -19,10 +19,11 @@ def tensors(B: int, C: int, H: int, W: int, dtype: torch.dtype = torch.float32) 
 
 def test_rotation_is_the_official_one():
     g = golden.load("mlla", "rope_4x6_c16")
-    x = g.tensors["input"].permute(0, 3, 1, 2)
-    golden.assert_close("rotated", rotate(x).permute(0, 2, 3, 1), g.tensors["output"])
-    a = angles(16, 4, 6, x)
-    golden.assert_close("rotations", torch.stack([a.cos(), a.sin()], -1).permute(1, 2, 0, 3), g.tensors["rotations"])
+    pairs = g.tensors["input"].permute(0, 3, 1, 2).reshape(2, 8, 2, 24)
+    cos, sin = turns(16, 4, 6, pairs)
+    golden.assert_close("rotations", torch.stack([cos.T, sin.T], -1).view(4, 6, 8, 2), g.tensors["rotations"])
+    turned = rotate(pairs, cos, sin).reshape(2, 16, 4, 6)
+    golden.assert_close("rotated", turned.permute(0, 2, 3, 1), g.tensors["output"])
 
 
 @pytest.mark.parametrize(("H", "W"), SIZES)

@@ -46,7 +46,7 @@ class MLLAttention(nn.Module):
         qk = self.qk.weight @ x.flatten(2)  # (B, 2C, L)
         if self.qk.bias is not None:
             qk = qk + self.qk.bias[:, None]
-        out: Tensor = linear_attention(torch.unflatten(qk, 2, x.shape[2:]), x, self.heads) + self.lepe(x)
+        out: Tensor = linear_attention(torch.unflatten(qk, 2, (x.shape[2], x.shape[3])), x, self.heads) + self.lepe(x)
         return (x + out if self.residual else out).to(x.dtype)
 
 

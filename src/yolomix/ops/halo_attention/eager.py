@@ -48,7 +48,7 @@ def run(
     plan = make_plan(q.shape[2], q.shape[3], block, halo, q.device)
     scale = (q.shape[1] // heads) ** -0.5
     split = [torch.unflatten(t.flatten(2), 1, (heads, -1)).transpose(2, 3).to(wide) for t in (q, k, v)]
-    nH, nW = len(plan.rows_outside), len(plan.columns_outside)
+    nH, nW = plan.rows_outside.shape[0], plan.columns_outside.shape[0]
     queries = torch.unflatten(split[0].index_select(2, plan.queries), 2, (nH, nW, block, block))
     keys, values = (torch.unflatten(t.index_select(2, plan.keys), 2, (nH, nW, -1)) for t in split[1:])
     down = _relative(queries, rel_height.to(wide) * scale, block, halo)  # (B, heads, nH, nW, b, b, w)
@@ -62,7 +62,8 @@ def run(
     bias = (down[..., None] + across[..., None, :]).flatten(-2).flatten(-3, -2)  # (B, heads, nH, nW, b*b, w*w)
     logits = scale * queries.flatten(-3, -2) @ keys.transpose(-2, -1) + bias
     out = (logits.softmax(-1) @ values).flatten(2, 4).index_select(2, plan.back)  # (B, heads, L, d)
-    return out.transpose(2, 3).reshape(q.shape).to(v.dtype)
+    mixed: Tensor = out.transpose(2, 3).reshape(q.shape)
+    return mixed.to(v.dtype)
 
 
 def make_plan(H: int, W: int, block: int, halo: int, device: torch.device) -> Plan:
@@ -71,7 +72,7 @@ def make_plan(H: int, W: int, block: int, halo: int, device: torch.device) -> Pl
     tops, lefts = rows[::block, None], columns[::block, None]
     side, step = torch.arange(-halo, block + halo, device=device), torch.arange(block, device=device)
     window_rows, window_columns = tops + side, lefts + side
-    back_rows = rows // block * len(lefts) * block * block + rows % block * block
+    back_rows = rows // block * lefts.shape[0] * block * block + rows % block * block
     back_columns = columns // block * block * block + columns % block
     return Plan(
         queries=_cells(tops + step, lefts + step, H, W),

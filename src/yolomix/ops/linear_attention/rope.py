@@ -14,20 +14,22 @@ import torch
 from torch import Tensor
 
 
-def angles(C: int, H: int, W: int, like: Tensor) -> Tensor:
-    """Angle of every channel pair at every cell, in radians, (C/2, H, W), on the device and in the type of ``like``."""
+def turns(C: int, H: int, W: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of every channel pair's angle at every cell, (C/2, H*W) each, in the type of ``like``.
+
+    Made anew for every call: angles exist per row and per column only, which is nothing beside the maps themselves.
+    """
     K = C // 4
     theta = 10000.0 ** (torch.arange(K, device=like.device, dtype=like.dtype) / -K)
-    rows = torch.arange(H, device=like.device, dtype=like.dtype)[:, None]
-    columns = torch.arange(W, device=like.device, dtype=like.dtype)
-    turns = theta[:, None, None]
-    return torch.cat([(turns * rows).expand(K, H, W), (turns * columns).expand(K, H, W)])
+    rows, columns = (theta[:, None] * torch.arange(n, device=like.device, dtype=like.dtype) for n in (H, W))
+    cos, sin = (
+        torch.cat([f(rows)[:, :, None].expand(K, H, W), f(columns)[:, None].expand(K, H, W)]).flatten(1)
+        for f in (torch.cos, torch.sin)
+    )
+    return cos, sin
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Turn every channel pair of x, (..., C, H, W), by the angle of its cell; same shape."""
-    C, H, W = x.shape[-3:]
-    a = angles(C, H, W, x)
-    cos, sin = a.cos(), a.sin()
-    re, im = torch.unflatten(x, -3, (C // 2, 2)).unbind(-3)
-    return torch.stack([re * cos - im * sin, re * sin + im * cos], dim=-3).flatten(-4, -3)
+def rotate(pairs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn channel pairs, (..., C/2, 2, L), by the angles of :func:`turns`; same shape."""
+    re, im = pairs.unbind(-2)
+    return torch.stack([torch.addcmul(re * cos, im, sin, value=-1), torch.addcmul(re * sin, im, cos)], dim=-2)
