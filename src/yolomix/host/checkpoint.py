@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ultralytics.nn import tasks
 
 import yolomix.nn
+from yolomix.host import foreign
 from yolomix.nn.registry import BLOCKS
 
 NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
@@ -25,11 +26,13 @@ NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model
 def torch_safe_load(
     native: Callable[..., tuple[dict[str, Any], str]], weight: str | Path, *args: Any, **kwargs: Any
 ) -> tuple[dict[str, Any], str]:
-    """Load a checkpoint as ever: ``(contents, file)``.
+    """Load a checkpoint as ever: ``(contents, file)``; one of the Mamba-YOLO fork becomes a model of our blocks.
 
     Raises:
         TypeError: the file is no checkpoint; the text says what it is instead.
     """
+    if foreign.is_foreign(weight):
+        return foreign.checkpoint(weight), str(weight)
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
         allow_classes()
     try:
