@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from tests import golden
@@ -124,7 +125,11 @@ def test_the_host_opens_it_like_any_checkpoint(saved: Callable[..., Path]) -> No
     file = saved(model_t())
     checkpoint, name = tasks.torch_safe_load(str(file))
     assert name == str(file)
-    assert sum(p.numel() for p in checkpoint["model"].parameters()) == 5_985_834
+    model = YOLO(file)
+    assert model.names == {0: "red cell", 1: "white cell", 2: "platelet"}
+    assert model.overrides["imgsz"] == 320
+    for one in (checkpoint["model"], model.model):
+        assert sum(p.numel() for p in one.parameters()) == 5_985_937
 
 
 class Evil:
