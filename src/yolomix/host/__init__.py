@@ -70,7 +70,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             native = loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
-                loader.exec_module = native
+                del loader.exec_module  # what hid the class's own
                 native(module)
                 _install(module)
 

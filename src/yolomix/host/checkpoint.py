@@ -37,7 +37,9 @@ def torch_safe_load(
         allow_classes()
     try:
         checkpoint, file = native(weight, *args, **kwargs)
-    except (pickle.UnpicklingError, EOFError, AttributeError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+            raise
         raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
     if not isinstance(checkpoint.get("ema") or checkpoint.get("model"), nn.Module):
         raise TypeError(f"{weight} holds no model but {_contents(checkpoint)}; {NEEDED}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from ultralytics.utils import LOGGER
 
 
@@ -74,15 +75,14 @@ def first_layer(model: nn.Module, img: Tensor) -> tuple[str, nn.Module, torch.dt
 
         return hook
 
+    # Clones, because the norms change them and the backward pass of the real run still needs the originals.
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     handles = [m.register_forward_hook(look(path)) for path, m in model.named_modules() if path]
     try:
-        model(img)
+        functional_call(model, statistics, (img,))
     finally:
         for handle in handles:
             handle.remove()
-        for name, buffer in model.named_buffers():
-            buffer.copy_(statistics[name])
     return found[0] if found else None
 
 

@@ -24,7 +24,9 @@ def build_optimizer(
     plain = list(plain_parameters(model))
     if plain:
         _separate(optimizer, plain, _like_norm_weights(optimizer, model))
-        LOGGER.info(f"{colorstr('optimizer:')} {len(plain)} plain parameters of token mixers (decay=0.0, no warm-up)")
+        LOGGER.info(
+            f"{colorstr('optimizer:')} {len(plain)} plain parameters of token mixers (decay=0.0, never orthogonalised)"
+        )
     return optimizer
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).parent
-_AFTER_DIGITS = re.compile(r"(yolo(?:e-)?v?\d+)[nslmx]")
-_AT_THE_END = re.compile(r"(\D+)-([a-z])")
+
+
+class Packaged(NamedTuple):
+    """A packaged file and the scale that a name asked for, "" for none."""
+
+    file: Path
+    scale: str
 
 
 def names() -> list[str]:
@@ -15,26 +22,23 @@ def names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
-def find(name: str) -> Path | None:
-    """The packaged file for a bare name with or without its scale letter (``yolo11n-mlla.yaml``), or None."""
+def find(name: str) -> Packaged | None:
+    """What a bare name means: ``yolo11n-mlla.yaml`` is ``yolo11-mlla.yaml`` at scale n; None if it is not packaged."""
     if not name.endswith((".yaml", ".yml")) or Path(name).name != name:
         return None
-    stem = Path(name).stem
-    candidates = (FOLDER / f"{s}.yaml" for s in (stem, without_scale(stem)))
-    return next((file for file in candidates if file.is_file()), None)
+    readings = (Packaged(FOLDER / f"{stem}.yaml", scale) for stem, scale in readings_of(Path(name).stem.lower()))
+    return next((found for found in readings if found.file.is_file()), None)
 
 
-def without_scale(stem: str) -> str:
-    """``yolo11n-mlla`` -> ``yolo11-mlla``, ``mamba-yolo-t`` -> ``mamba-yolo``.
+def readings_of(stem: str) -> Iterator[tuple[str, str]]:
+    """The name without its scale letter, and the letter, in every way that it can be read.
 
-    The letter stands where Ultralytics looks for it, after ``yolo<digits>``, and at the end of a name without digits.
+    The letter stands after the digits of a version (``yolo11n-mlla``) or alone (``mamba-yolo-t``).
     """
-    if end := _AT_THE_END.fullmatch(stem):
-        return end[1]
-    return _AFTER_DIGITS.sub(r"\1", stem, count=1)
-
-
-def scale_at_the_end(stem: str) -> str:
-    """The ``t`` of ``mamba-yolo-t``, which Ultralytics does not find; empty where the name has none there."""
-    end = _AT_THE_END.fullmatch(stem)
-    return end[2] if end else ""
+    yield stem, ""
+    if match := re.fullmatch(r"(yolo(?:e-)?v?\d+)([a-z])(-.*)?", stem):
+        yield match[1] + (match[3] or ""), match[2]
+    parts = stem.split("-")
+    for k, part in enumerate(parts):
+        if len(part) == 1:
+            yield "-".join(parts[:k] + parts[k + 1 :]), part

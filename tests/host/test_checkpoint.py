@@ -1,0 +1,85 @@
+"""Checkpoints under weights-only loading, and what a file that is none is called."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import ultralytics
+from torch import nn
+
+import yolomix
+from tests.host import blocks
+from yolomix.host import checkpoint
+
+OLDEST = ultralytics.__version__.startswith("8.3.")
+
+
+@pytest.mark.skipif(OLDEST, reason="ULTRALYTICS_SAFE_LOAD came with Ultralytics 8.4")
+def test_predict_and_train_under_weights_only_loading(trained, dataset, python):
+    code = f"""
+import yolomix
+from ultralytics import YOLO
+model = YOLO({str(trained)!r})
+model.predict({str(dataset.parent / "images/val/0.png")!r}, imgsz=64)
+model.train(data={str(dataset)!r}, imgsz=64, epochs=1, batch=3, plots=False, val=False, device="cpu")
+"""
+    python(code, ULTRALYTICS_SAFE_LOAD="1")
+
+
+def test_classes_that_are_allowed():
+    classes = set(checkpoint.module_classes())
+    names = {c.__qualname__ for c in classes}
+    assert {"HaloAttention", "MLLAttention", "C2PSAMLLA", "PSABlockMLLA", "Conv"} <= names
+    assert {blocks.Keeps, blocks.Joins} <= classes
+    assert all(issubclass(c, nn.Module) and not c.__module__.startswith(("torch", "ultralytics")) for c in classes)
+
+
+def test_a_block_with_every_part_loads_with_weights_only(tmp_path):
+    from yolomix.nn.mlla import C2PSAMLLA
+
+    checkpoint.allow_classes()
+    torch.save(C2PSAMLLA(16, 16).state_dict() | {"kind": C2PSAMLLA}, tmp_path / "a.pt")
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["kind"] is C2PSAMLLA
+
+
+class OfTheTest(nn.Linear):
+    """Saved in a checkpoint, then gone."""
+
+
+def files(folder):
+    """Files that are no checkpoint, and what is said about each."""
+    torch.save(nn.Linear(1, 1).state_dict(), folder / "weights.pt")
+    torch.save({"model": nn.Linear(1, 1).state_dict(), "epoch": 1}, folder / "nested.pt")
+    torch.save({"epoch": 3, "names": {}}, folder / "empty_dict.pt")
+    (folder / "text.pt").write_text("not a checkpoint")
+    (folder / "empty.pt").write_bytes(b"")
+    (folder / "cut.pt").write_bytes((folder / "nested.pt").read_bytes()[:300])
+    torch.save([torch.zeros(1)], folder / "list.pt")
+    return {
+        "weights": r"weights.pt holds no model but 2 tensors \(a state dict\): build the model from its YAML",
+        "nested": r"nested.pt holds no model but 2 tensors \(a state dict\): build the model from its YAML",
+        "empty_dict": r"empty_dict.pt holds no model but dict with epoch, names; a checkpoint is a file that training",
+        "text": r"text.pt (cannot be read as a|is not a loadable) checkpoint",
+        "empty": r"empty.pt (cannot be read as a|is not a loadable) checkpoint",
+        "cut": r"cut.pt (cannot be read as a|is not a loadable) checkpoint",
+        "list": r"list.pt cannot be read as a checkpoint: AttributeError: 'list' object has no attribute 'model'",
+    }
+
+
+@pytest.mark.parametrize("name", ["weights", "nested", "empty_dict", "text", "empty", "cut", "list"])
+def test_a_file_that_is_no_checkpoint(tmp_path, name):
+    said = files(tmp_path)[name]
+    with pytest.raises(TypeError, match=said):
+        yolomix.YOLO(tmp_path / f"{name}.pt")
+
+
+def test_a_class_that_cannot_be_imported(tmp_path, monkeypatch):
+    torch.save({"model": OfTheTest(1, 1)}, tmp_path / "gone.pt")
+    monkeypatch.delattr(f"{__name__}.OfTheTest")
+    with pytest.raises(TypeError, match=r"Can't get attribute 'OfTheTest'.*move it to a module and import that first"):
+        yolomix.YOLO(tmp_path / "gone.pt")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
+        yolomix.YOLO(tmp_path / "none.pt")

@@ -1,0 +1,203 @@
+"""Rows of a YAML become blocks: channel rules, repeats, arguments, activation, and what a wrong row says."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
+
+import yolomix
+from tests.host import blocks
+from tests.host.conftest import description
+from yolomix.host.rows import RowError
+from yolomix.nn import common
+from yolomix.nn.registry import BLOCKS
+
+
+def built(*rows: list, **changes) -> nn.Sequential:
+    """The layers of a model whose first layers are two convolutions (16, 16 channels at scale n) and then ``rows``."""
+    start = [[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]]
+    head = [[-1, 1, "Conv", [32, 3, 2]], [[1, -1], 1, "Detect", ["nc"]]]
+    return DetectionModel(description(backbone=[*start, *rows], head=head, **changes), verbose=False).model
+
+
+def test_a_block_that_keeps_its_channels_gets_them_and_its_arguments():
+    layer = built([-1, 1, "Keeps", [3, "fancy"]])[2]
+    assert (type(layer), layer.proj.in_features, layer.depth, layer.mode) == (blocks.Keeps, 16, 3, "fancy")
+
+
+def test_a_block_that_changes_channels_is_scaled_in_width_and_repeated():
+    layer = built([-1, 2, "Changes", [64, 3]], scales={"n": [1.0, 0.5, 1024]})[2]
+    assert [(m.conv.conv.in_channels, m.conv.conv.out_channels) for m in layer] == [(16, 32), (32, 32)]
+    assert layer[0].conv.conv.kernel_size == (3, 3)
+
+
+def test_a_block_that_repeats_itself_gets_the_repeats_scaled_in_depth():
+    layer = built([-1, 6, "Repeats", [64, 0.25]], scales={"n": [0.5, 0.5, 1024]})[2]
+    assert (type(layer), layer.n, layer.e, layer.layers[0].out_channels) == (blocks.Repeats, 3, 0.25, 32)
+
+
+def test_a_block_with_several_inputs_gets_the_channels_of_each():
+    layer = built([-1, 1, "Conv", [64, 1]], [[1, -1], 1, "Joins", [2.0]], [[1, 2, 3], 1, "Joins", []])[3:5]
+    assert [(m.ch, m.gain, m.f) for m in layer] == [([16, 32], 2.0, [1, -1]), ([16, 32, 32], 1.0, [1, 2, 3])]
+
+
+def test_max_channels_and_host_layers_stay_the_hosts():
+    layers = built([-1, 1, "Changes", [4096]], scales={"n": [1.0, 0.5, 64]})
+    assert layers[2].conv.conv.out_channels == 32
+    assert type(layers[0]) is Conv
+
+
+def test_attributes_that_the_host_keeps_on_layers():
+    layer = built([-2, 2, "Keeps", []])[2]
+    assert (layer.i, layer.f, layer.type) == (2, -2, "tests.host.blocks.Keeps")
+    assert layer.np == sum(p.numel() for p in layer.parameters()) > 0
+    assert len(layer) == 2
+
+
+def test_arguments_are_literals_names_and_nc():
+    layer = built([-1, 1, "Keeps", ["2", {"mode": "by name"}]])[2]
+    assert (layer.depth, layer.mode) == (2, "by name")
+    assert built([-1, 1, "Keeps", ["nc"]], nc=5)[2].depth == 5
+    assert built([-1, 1, "Keeps", ["nc"]])[2].depth == 2
+
+
+def test_rows_as_older_yamls_have_them():
+    assert built([-1, 1, "Changes", [64, "directions"]])[2].conv.conv.out_channels == 32
+    assert type(built([-1, 1, "RepeatsAlias", [64]])[2]) is blocks.Repeats
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ([-1, 1, "HaloAttention", [2, 1]], "HaloAttention"),
+        ([-1, 1, "MLLAttention", []], "MLLAttention"),
+        ([-1, 2, "C2PSAMLLA", [32]], "C2PSAMLLA"),
+        ([-1, 1, "VSSBlock", [128]], "VSSBlock"),
+        ([-1, 3, "XSSBlock", [64]], "XSSBlock"),
+    ],
+)
+def test_rows_from_blogs_build(row, name):
+    assert type(built(row)[2]).__name__ == name
+
+
+def test_activation_of_the_yaml_is_honoured_in_our_blocks_and_only_there():
+    default = Conv.default_act, common.Conv.default_act
+    layers = built([-1, 1, "Changes", [32]], [-1, 1, "C2PSAMLLA", [32]], activation="nn.ReLU()")
+    assert [type(layers[i].get_submodule(m).act) for i, m in ((2, "conv"), (3, "cv1"))] == [nn.ReLU, nn.ReLU]
+    assert (Conv.default_act, common.Conv.default_act) == default
+    assert isinstance(built([-1, 1, "C2PSAMLLA", [32]])[2].cv1.act, nn.SiLU)
+
+
+def test_activation_is_restored_after_a_row_that_fails():
+    default = Conv.default_act, common.Conv.default_act
+    with pytest.raises(RowError):
+        built([-1, 1, "Keeps", [0]], activation="nn.ReLU()")
+    assert (Conv.default_act, common.Conv.default_act) == default
+
+
+def test_the_description_is_left_as_it_was():
+    d = description()
+    before = copy.deepcopy(d)
+    tasks.parse_model(d, ch=3, verbose=False)
+    assert d == before
+
+
+def test_the_log_shows_our_rows_and_no_stand_ins():
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    tasks.LOGGER.addHandler(handler)
+    try:
+        model = DetectionModel(description(), verbose=True).model
+    finally:
+        tasks.LOGGER.removeHandler(handler)
+    table = {int(line[:3]): line.split() for line in lines if line[:3].strip().isdigit()}
+    assert [*table] == list(range(8))
+    assert table[2] == ["2", "-1", "1", str(model[2].np), "yolomix.nn.halonet.HaloAttention", "[2,", "1,", "8,", "2]"]
+    assert table[4][2:5] == ["2", str(model[4].np), "yolomix.nn.mlla.C2PSAMLLA"]
+
+
+def test_a_model_runs_pickles_copies_and_gives_every_parameter_a_gradient():
+    model = DetectionModel(description(), verbose=False)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    x = torch.rand(2, 3, 64, 96)
+    assert torch.equal(model.eval()(x)[0], copied.eval()(x)[0])
+    out = model.train()(x)
+    sum(t.sum() for t in (out.values() if isinstance(out, dict) else out) if isinstance(t, torch.Tensor)).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None and ".m.0.attn" in n] == []
+
+
+WRONG = {
+    "unknown name": (
+        [-1, 1, "HaloAtention", [2, 1]],
+        "no block 'HaloAtention' in yolomix or Ultralytics; near: HaloAt",
+    ),
+    "host name": ([-1, 1, "C3k3", [64]], "near: C3k2"),
+    "too many": (
+        [-1, 1, "Keeps", [1, 2, 3]],
+        "Keeps takes [depth=1, mode='plain'], got [1, 2, 3]: too many positional",
+    ),
+    "wrong name": (
+        [-1, 1, "Keeps", [{"depths": 1}]],
+        "got [{'depths': 1}]: got an unexpected keyword argument 'depths'",
+    ),
+    "no c2": ([-1, 1, "Changes", []], "Changes takes [c2, k=1], got []: the first argument is c2, an integer"),
+    "c2 a word": ([-1, 1, "Changes", ["wide"]], "got ['wide']: the first argument is c2, an integer"),
+    "constructor": ([-1, 1, "Keeps", [0]], "Keeps takes [depth=1, mode='plain'], got [0]: depth starts at 1, got 0"),
+    "layer after": ([7, 1, "Keeps", []], "from [7] is no layer before layer 2"),
+    "layer before": ([-4, 1, "Keeps", []], "from [-4] is no layer before layer 2"),
+    "two layers": ([[0, 1], 1, "Keeps", []], "it reads one layer, from is [0, 1]"),
+    "one layer": ([-1, 1, "Joins", []], "it reads a list of layers, from is -1"),
+    "repeated": ([[0, 1], 3, "Joins", []], "a block with several inputs cannot be repeated, repeats is 3"),
+    "three items": ([-1, 1, "Keeps"], "a row is [from, repeats, name, [arguments]]"),
+    "no list": ("Keeps", "a row is [from, repeats, name, [arguments]]"),
+    "host's row": ([-1, 1, "Conv", []], "Conv(c1, c2, k=1, s=1, p=None, g=1, d=1, act=True): IndexError"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_row_says_which_and_what(case):
+    row, words = WRONG[case]
+    with pytest.raises(RowError) as error:
+        built(row, yaml_file="my.yaml")
+    assert str(error.value).startswith("my.yaml, row 2 ")
+    assert words in str(error.value)
+
+
+def test_a_scale_that_the_yaml_lacks():
+    with pytest.raises(RowError, match=r"tiny.yaml: no scale 'x'; its scales are n, s"):
+        DetectionModel(description(scale="x"), verbose=False)
+
+
+def test_a_file_that_is_no_model():
+    with pytest.raises(RowError, match="needs 'backbone' and 'head', each a list of rows, and has"):
+        tasks.parse_model(yaml.safe_load("{names: {0: a}, nc: 1}"), ch=3, verbose=False)
+
+
+def test_a_users_block_may_not_take_a_name_of_ultralytics():
+    class C2f(nn.Module):
+        def __init__(self, c: int):
+            super().__init__()
+
+    with pytest.raises(ValueError, match=r"'C2f' is a module of Ultralytics .*register\(..., name=...\)"):
+        yolomix.register(C2f)
+    assert "C2f" not in BLOCKS
+
+
+def test_stock_models_build_the_same_layers_with_and_without_the_hook():
+    config = tasks.yaml_model_load("yolo11n.yaml")
+    torch.manual_seed(0)
+    ours, save = tasks.parse_model(copy.deepcopy(config), ch=3, verbose=False)
+    torch.manual_seed(0)
+    native, native_save = tasks.parse_model.native(copy.deepcopy(config), ch=3, verbose=False)
+    assert save == native_save
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), native.parameters(), strict=True))

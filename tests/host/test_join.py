@@ -1,0 +1,64 @@
+"""The two packages find each other in whatever order they are imported, and importing costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from functools import reduce
+
+import pytest
+
+from yolomix import host
+
+BUILD = """
+from ultralytics import YOLO
+YOLO("yolo11n-mlla.yaml")
+import importlib, functools, yolomix
+for hook in yolomix.host.HOOKS:
+    found = functools.reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
+    assert hasattr(found, "native") and not hasattr(found.native, "native"), hook
+"""
+
+ORDERS = {
+    "yolomix first, then one module": """
+import yolomix, inspect, ultralytics.nn.tasks as tasks
+assert tasks.__spec__.loader is tasks.__loader__ and "exec_module" not in vars(tasks.__loader__)
+assert "def parse_model(d, ch" in inspect.getsource(tasks)
+assert [*inspect.signature(tasks.parse_model).parameters] == ["d", "ch", "verbose"]
+""",
+    "a part, then yolomix": """
+import sys, ultralytics.cfg, yolomix
+assert not {"yolomix.nn", "yolomix.host.sample"} & set(sys.modules), "imported before it is needed"
+yolomix.host.join()
+""",
+    "everything, then yolomix": "from ultralytics import YOLO\nimport ultralytics.engine.trainer\nimport yolomix\n",
+    "a block, as unpickling does": "import yolomix.nn.mlla\n",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_order_of_imports(order, python):
+    python(ORDERS[order] + BUILD, PYTHONWARNINGS="error::RuntimeWarning")
+
+
+def test_joining_without_ultralytics_is_quiet_and_free(python):
+    code = "import yolomix, sys; assert not {'ultralytics', 'torch', 'numpy', 'yaml'} & set(sys.modules)"
+    assert python(code) == ""
+
+
+@pytest.mark.parametrize("hook", host.HOOKS, ids=lambda hook: hook.target)
+def test_every_hook_has_a_function_of_ours_and_one_of_theirs(hook):
+    theirs = reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
+    file, function = hook.ours.split(".")
+    ours = getattr(importlib.import_module(f"yolomix.host.{file}"), function)
+    assert callable(ours)
+    assert callable(theirs.native)
+    assert theirs.__name__ == theirs.native.__name__
+
+
+def test_a_version_without_a_hooked_function_is_said(monkeypatch):
+    module = types.ModuleType("ultralytics.cfg")
+    with pytest.warns(RuntimeWarning, match=r"has no ultralytics.cfg.check_cfg: without it yolomix lacks data=sample"):
+        host._install(module)
+    assert sys.modules["ultralytics.cfg"] is not module
