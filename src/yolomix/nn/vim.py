@@ -40,7 +40,7 @@ class BidirectionalMamba(nn.Module):
         ValueError: a size is below 1.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("A_log", "A_b_log", "D", "D_b", "gamma")
+    plain_parameters: ClassVar[tuple[str, ...]] = ("A_log", "A_b_log", "D", "D_b")
 
     def __init__(
         self,

@@ -41,11 +41,11 @@ def run(
     rates = A.to(torch.complex128) if A.is_complex() else A.double()
     Bs, Cs = per_channel(B, u, A), per_channel(C, u, A)
     h = rates.new_zeros(u.shape[0], *A.shape)  # (B, D, N)
-    steps = []
-    for t in range(u.shape[2]):
-        h = torch.exp(dt[:, :, t, None] * rates) * h + (dt * x)[:, :, t, None] * Bs[..., t]
-        steps.append((h * Cs[..., t]).sum(-1))
-    y = torch.stack(steps, dim=2)
+    outputs = []
+    for x_t, dt_t, B_t, C_t in zip(x.unbind(2), dt.unbind(2), Bs.unbind(3), Cs.unbind(3), strict=True):
+        h = torch.exp(dt_t[..., None] * rates) * h + (dt_t * x_t)[..., None] * B_t
+        outputs.append((h * C_t).sum(-1))
+    y = torch.stack(outputs, dim=2)
     if A.is_complex():
         y = 2 * y.real
     if D is not None:
