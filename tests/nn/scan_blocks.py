@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests import golden
 
 ZERO = 1e-5  # of the block's largest gradient: rounding left in one that is zero in exact arithmetic
+KINDS = ["float16", "bfloat16", "float64", "autocast bfloat16", "autocast float16"]
 SIZES = [(1, 1), (1, 7), (7, 5), (20, 15), (21, 16), (40, 40)]
 
 

@@ -133,10 +133,8 @@ def test_t_reproduces_the_official_training_step(state: dict[str, Tensor]) -> No
 
 
 @pytest.mark.parametrize("size", check.SIZES, ids=str)
-def test_any_size(size: tuple[int, int]) -> None:
+def test_sides_that_shrink_round_up(size: tuple[int, int]) -> None:
     H, W = size
-    check.assert_size(mamba_yolo.VSSBlock(8, 16, ssm_d_state=4), 8, size, size)
-    check.assert_size(mamba_yolo.XSSBlock(8, 16, 2, ssm_d_state=4), 8, size, size)
     check.assert_size(mamba_yolo.VisionClueMerge(8, 16), 8, size, ((H + 1) // 2, (W + 1) // 2))
     check.assert_size(mamba_yolo.SimpleStem(3, 8), 3, size, ((H + 3) // 4, (W + 3) // 4))
 
@@ -155,11 +153,11 @@ def test_every_parameter_gets_a_gradient_except_biases_before_a_batch_norm() -> 
     check.assert_gradients(mamba_yolo.SimpleStem(3, 16), 3, set())
 
 
-@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64", "autocast bfloat16", "autocast float16"])
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_finite_in_every_precision(kind: str, scale: float) -> None:
-    check.assert_finite_everywhere(mamba_yolo.VSSBlock(8, 16), 8, kind, scale)
-    check.assert_finite_everywhere(mamba_yolo.XSSBlock(16, 16, 2, ssm_d_state=4), 16, kind, scale)
+@pytest.mark.parametrize("kind", check.KINDS)
+def test_finite_in_every_precision(kind: str) -> None:
+    for scale in (1e-4, 1e4):
+        check.assert_finite_everywhere(mamba_yolo.VSSBlock(8, 16), 8, kind, scale)
+        check.assert_finite_everywhere(mamba_yolo.XSSBlock(16, 16, 2, ssm_d_state=4), 16, kind, scale)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
@@ -184,16 +182,6 @@ def test_half_precision_stays_near_full_precision() -> None:
     with torch.no_grad():
         y = block.half()(g.tensors["input"].half()).float()
     assert (y - g.tensors["output_eval"]).abs().max() < 5e-3 * g.tensors["output_eval"].abs().max()
-
-
-def test_blocks_can_be_copied_and_pickled() -> None:
-    check.assert_travels(mamba_yolo.VSSBlock(8, 16, drop_path=0.1), 8)
-    check.assert_travels(mamba_yolo.XSSBlock(8, 16, 2), 8)
-
-
-def test_exports(tmp_path: Path) -> None:
-    block = nn.Sequential(mamba_yolo.VSSBlock(8, 16, ssm_d_state=2), mamba_yolo.VisionClueMerge(16, 16))
-    check.assert_exports(block, 8, tmp_path)
 
 
 def test_rates_of_decay_and_steps_are_plain_parameters() -> None:
