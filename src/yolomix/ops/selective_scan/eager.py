@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from yolomix.ops.dispatch import exporting
 from yolomix.ops.precision import wide_dtype
@@ -96,8 +95,12 @@ class _Segments(torch.autograd.Function):
         return y, h
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor, ...]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "the eager selective_scan has no second derivative, and create_graph=True asked for one; "
+                'take backend="reference" for it'
+            )
         *sequences, A = ctx.saved_tensors[:5]
         grads = [torch.zeros_like(m) for m in (*sequences, A)]
         for part, h in zip(reversed(_parts(sequences[1], A)), reversed(ctx.saved_tensors[5:]), strict=True):
