@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from yolomix.surgery.layers import Layer
 from yolomix.surgery.places import At
 from yolomix.surgery.plan import Plan, compare
 from yolomix.surgery.report import Report
+
+LOGGER = logging.getLogger("yolomix")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ class Graft:
 
     base: Base
     graph: Graph
-    changed: frozenset[int] = frozenset()
     tag: str = ""
 
     def graft(
@@ -87,7 +89,7 @@ class Graft:
             if not layer.mapped:
                 raise ValueError(f"{layer} reads a text beside its map and cannot be wrapped; use mode='after'")
             graph = graph.wrap(graph.position(layer.index), row)
-        return replace(self, graph=graph, changed=self.changed | {*where}, tag=f"{self.tag}-{block.lower()}")
+        return replace(self, graph=graph, tag=f"{self.tag}-{block.lower()}")
 
     def remove(self, at: At) -> Graft:
         """Take layers out; who read one then reads what it read.
@@ -114,7 +116,7 @@ class Graft:
         graph = self.graph
         for k in where:
             graph = graph.replace(graph.position(k), self._row_for(new, k, graph, args))
-        return self._edited(graph, where)
+        return self._edited(graph)
 
     def repeats(self, at: At, n: int) -> Graft:
         """Give layers another number of repeats, before depth scaling, as in a model YAML."""
@@ -125,7 +127,7 @@ class Graft:
         for k in where:
             source, _, module, args = graph.rows[graph.position(k)]
             graph = graph.replace(graph.position(k), [source, n, module, args])
-        return self._edited(graph, where)
+        return self._edited(graph)
 
     def plan(self) -> Plan:
         """What would change, without changing anything; ``print`` it for a table.
@@ -147,7 +149,7 @@ class Graft:
             ValueError: see :meth:`plan`; or a .pt is wanted and the base is no checkpoint.
             FileExistsError: the file is the base, or nothing was said and it exists.
         """
-        _, layers = self._planned()
+        plan, layers = self._planned()
         file = self._target(save)
         remark = f"{self.base.name}, changed by yolomix: {self.tag.strip('-')}"
         yaml = file.with_suffix(".yaml")
@@ -159,6 +161,14 @@ class Graft:
             source = weights.read(self.base.file or "")
             model = {**self.graph.model, "yaml_file": str(yaml)}
             made, report = weights.rebuilt(source, model, list(self.graph.origin), seed)
+            if report.copied < plan.kept:
+                LOGGER.warning(
+                    "%d tensors of %s should keep their weights, %d do:\n%s",
+                    plan.kept,
+                    self.base.name,
+                    report.copied,
+                    report.missing(),
+                )
             weights.write(made, file)
             report.save(file.with_name(f"{file.stem}-transfer.txt"))
         yaml.write_text(text, "utf-8")
@@ -166,7 +176,8 @@ class Graft:
 
     def _planned(self) -> tuple[Plan, tuple[Layer, ...]]:
         layers = _survey(self.graph.model)
-        return compare(self.base.name, self.graph, self.base.layers, layers, sorted(self.changed)), layers
+        before = Graph.of(self.base.model).rows
+        return compare(self.base.name, self.graph, self.base.layers, before, layers), layers
 
     def _replace(self, block: str, where: Sequence[int], args: Sequence[Any], n: int, gate: bool | None) -> Graft:
         if gate:
@@ -179,7 +190,7 @@ class Graft:
         for k in where:
             row = self._row_for(block, k, graph, args)
             graph = graph.replace(graph.position(k), [row[0], n, *row[2:]])
-        return self._edited(graph, where)
+        return self._edited(graph)
 
     def _row_for(self, new: str, k: int, graph: Graph, args: Sequence[Any] | None) -> list[Any]:
         """The row of another module in the place of layer k."""
@@ -190,8 +201,8 @@ class Graft:
         before = self.base.layers[reads[0]] if len(reads) == 1 and reads[0] >= 0 else None
         return fit.row_instead(find(new), old, layer, before, args or (), graph.model)
 
-    def _edited(self, graph: Graph, where: Sequence[int] = ()) -> Graft:
-        return replace(self, graph=graph, changed=self.changed | {*where}, tag=f"{self.tag}-edited")
+    def _edited(self, graph: Graph) -> Graft:
+        return replace(self, graph=graph, tag=f"{self.tag.removesuffix('-edited')}-edited")
 
     def _target(self, save: str | Path | None) -> Path:
         """The file to write."""

@@ -35,10 +35,10 @@ def survey(model: dict[str, Any]) -> tuple[Layer, ...]:
     layers = []
     for i, (f, n, module, _) in enumerate(rows):
         channels, stride = shapes[i] if i < len(shapes) else (None, None)
-        np: Any = built[i].np
-        guided = module in WITH_TEXT
+        made: Any = built[i]
+        sizes = made.np, len(made.state_dict())
         reads = tuple(sources(f, i))
-        layers.append(Layer(i, reads, n, module, channels, stride, np, i < backbone, not guided))
+        layers.append(Layer(i, reads, n, module, channels, stride, *sizes, i < backbone, module not in WITH_TEXT))
     return tuple(layers)
 
 

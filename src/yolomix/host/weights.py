@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from copy import copy, deepcopy
@@ -22,7 +23,6 @@ Model = Any  # a model of Ultralytics: an nn.Module that keeps its layers in ``m
 REPORT = "transfer.txt"  # beside the weights of a training run
 
 _reports: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
-_told: weakref.WeakKeyDictionary[nn.Module, Order] = weakref.WeakKeyDictionary()
 
 
 def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool = True) -> None:
@@ -37,18 +37,13 @@ def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool 
     if not (_layered(source) and _layered(model)):
         native(model, weights, verbose)
         return
-    order = _told.pop(model, None) or align(list(source.model), list(model.model))
-    layers = seated(list(source.model), list(model.model), order)
-    moved = [*layers] != [*source.model]
-    predicted = _fitting(source, model, order)
+    order = align(list(source.model), list(model.model))
+    report, moved = _load(functools.partial(native, verbose=verbose), source, model, order)
     if moved:
-        weights = copy(source)
-        weights._modules = {**source._modules, "model": layers}
-    native(model, weights, verbose)
-    report = _compared(source, model, order, predicted)
-    if not report.copied:
-        raise ValueError(f"no weight was copied: {report.source} into {report.target}\n{report.missing()}")
-    _remember(source, model, report if moved else None, verbose)
+        _reports[model] = report
+        _show(report, verbose)
+    elif source in _reports:  # a copy of a model that was loaded with layers moved
+        _reports[model] = _reports[source]
 
 
 def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
@@ -77,12 +72,9 @@ def copy_weights(source: Model, target: Model, order: Order | None = None) -> Re
     Raises:
         ValueError: not one tensor was copied.
     """
-    if order is not None:
-        _told[target] = order
+    native = tasks.BaseModel.load.native  # without the report in the log: the caller gets it
     order = order or align(list(source.model), list(target.model))
-    predicted = _fitting(source, target, order)
-    target.load(source, verbose=False)
-    return _compared(source, target, order, predicted)
+    return _load(functools.partial(native, verbose=False), source, target, order)[0]
 
 
 def read(file: str | Path) -> Model:
@@ -145,13 +137,24 @@ def _fitting(source: Model, target: Model, order: Order) -> int:
     return sum(len(shapes(a) & shapes(b)) for a, b in pairs)
 
 
-def _remember(source: Model, model: Model, report: Report | None, verbose: bool) -> None:
-    """Keep a report with its model, hand it on to a copy of that model, and show it."""
-    if report is None:
-        if source in _reports:
-            _reports[model] = _reports[source]
-        return
-    _reports[model] = report
+def _load(native: Callable[..., None], source: Model, target: Model, order: Order) -> tuple[Report, bool]:
+    """Seat the source's layers in that order, load them natively and compare; and whether any had to move."""
+    layers = seated(list(source.model), list(target.model), order)
+    moved = [*layers] != [*source.model]
+    predicted = _fitting(source, target, order)
+    weights = source
+    if moved:
+        weights = copy(source)
+        weights._modules = {**source._modules, "model": layers}
+    native(target, weights)
+    report = _compared(source, target, order, predicted)
+    if not report.copied:
+        raise ValueError(f"no weight was copied from {report.source} into {report.target}:\n{report.missing()}")
+    return report, moved
+
+
+def _show(report: Report, verbose: bool) -> None:
+    """A line in the log, and a warning for whatever did not arrive."""
     if verbose:
         tasks.LOGGER.info(f"yolomix: {report.summary}")
     if missing := report.missing():
@@ -169,7 +172,7 @@ def _compared(source: Model, target: Model, order: Order, predicted: int) -> Rep
             fate, why = _fate(have.get(key), tensor, j == len(order) - 1, source, target)  # type: ignore[arg-type]
             seen.add(key)
             found.append(Tensor(f"model.{j}.{name}", j, type(layer).__name__, fate, tensor.numel(), why))
-    for key in have.keys() - seen:
+    for key in sorted(have.keys() - seen):
         i = key[0]
         found.append(Tensor(f"model.{i}.{names[key]}", i, type(source.model[i]).__name__, "unused", have[key].numel()))
     return Report(_named(source, "pt_path"), _named(target), tuple(found), predicted, len(have))

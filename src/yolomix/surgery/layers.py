@@ -16,7 +16,8 @@ class Layer:
         module: the row's module name.
         channels: of its output; None when that is no single map.
         stride: picture pixels per cell of its output; None when that is no single map.
-        parameters: how many numbers it learns; None when it was not built.
+        parameters: how many numbers it learns.
+        tensors: how many tensors a checkpoint holds of it.
         backbone: whether its row is under ``backbone``.
         mapped: whether it takes maps alone, not also a text.
     """
@@ -27,7 +28,8 @@ class Layer:
     module: str
     channels: int | None
     stride: int | None
-    parameters: int | None
+    parameters: int
+    tensors: int
     backbone: bool
     mapped: bool = True
 

@@ -16,7 +16,7 @@ class Step:
     Args:
         old: its number before; None for a new layer.
         new: its number after; None for one that goes.
-        change: ``""``, ``"new"``, ``"changed"`` or ``"gone"``.
+        change: ``""``, ``"new"``, ``"changed"``, ``"wrapped"`` or ``"gone"``.
         what: its module, and what that holds.
         layer: the layer, as it will be or was.
         added: parameters that the model gains by it.
@@ -38,11 +38,16 @@ class Plan:
         base: the model that it changes.
         steps: one per layer, in the order of the new model.
         before: parameters of the old model.
+        kept: tensors of layers that stay as they are: so many weights will arrive, and more where a changed layer
+            has parts of the same name and shape.
+        tensors: tensors of the old model.
     """
 
     base: str
     steps: tuple[Step, ...]
     before: int
+    kept: int
+    tensors: int
 
     @property
     def added(self) -> int:
@@ -71,7 +76,7 @@ class Plan:
                 _or(s.old),
                 _or(s.new),
                 s.change,
-                s.layer.module,
+                s.what,
                 _or(s.layer.channels),
                 _or(s.layer.stride),
                 _gain(s.added),
@@ -80,35 +85,45 @@ class Plan:
         ]
         changes = [step for step in self.steps if step.change]
         foot = f"{self.base}: {len(changes)} of {len(self.steps)} layers change, {_gain(self.added) or 'no'} parameters"
-        return f"{table([head, *body])}\n{foot} on {self.before:,}"
+        weights = f"{self.kept} of {self.tensors} tensors keep their weights"
+        return f"{table([head, *body])}\n{foot} on {self.before:,}; {weights}"
 
 
-def compare(base: str, graph: Graph, old: Sequence[Layer], new: Sequence[Layer], changed: Sequence[int]) -> Plan:
+def compare(base: str, graph: Graph, old: Sequence[Layer], rows: Sequence[Row], new: Sequence[Layer]) -> Plan:
     """The plan from the layers before and after.
 
     Args:
         base: name of the model.
         graph: the changed rows.
         old: layers of the model before.
+        rows: its rows.
         new: layers of the model after.
-        changed: numbers in the old model of rows that have another module or repeats.
 
     Raises:
         ValueError: a layer of the old model would give other channels or another stride.
     """
     steps = []
-    for at, (layer, origin) in enumerate(zip(new, graph.origin, strict=True)):
-        was = None if origin is None else old[origin]
-        if was is not None:
-            _same(was, layer)
-        change = "new" if was is None else "changed" if origin in changed else ""
-        added = (layer.parameters or 0) - (was.parameters or 0 if was else 0)
-        steps.append(Step(origin, at, change, what(graph.rows[at]), layer, added))
+    for at, (layer, row, origin) in enumerate(zip(new, graph.rows, graph.origin, strict=True)):
+        if origin is None:
+            steps.append(Step(None, at, "new", what(row), layer, layer.parameters))
+            continue
+        was = old[origin]
+        _same(was, layer)
+        steps.append(Step(origin, at, _change(rows[origin], row), what(row), layer, layer.parameters - was.parameters))
     for layer in old:
         if layer.index not in graph.origin:
             at = next(k for k, step in enumerate(steps) if step.old is not None and step.old > layer.index)
-            steps.insert(at, Step(layer.index, None, "gone", layer.module, layer, -(layer.parameters or 0)))
-    return Plan(base, tuple(steps), sum(layer.parameters or 0 for layer in old))
+            steps.insert(at, Step(layer.index, None, "gone", what(rows[layer.index]), layer, -layer.parameters))
+    kept = sum(old[s.old].tensors for s in steps if s.old is not None and s.change in ("", "wrapped"))
+    return Plan(base, tuple(steps), sum(x.parameters for x in old), kept, sum(x.tensors for x in old))
+
+
+def _change(was: Row, now: Row) -> str:
+    """What happened to a row, whatever it reads."""
+    if was[1:] == now[1:]:
+        return ""
+    before = was[3] if was[2] == CHAIN else [was[1:]]
+    return "wrapped" if now[2] == CHAIN and now[3][: len(before)] == before else "changed"
 
 
 def what(row: Row) -> str:
