@@ -1,6 +1,6 @@
 """A dataset that needs no download: pictures rendered in seconds, the same on every machine.
 
-It has eight classes that differ by outline, texture or arrangement, in sizes from 8 pixels to half of the picture,
+It has six classes that differ by outline, texture or arrangement, in sizes from 8 pixels to half of the picture,
 among clutter and half hidden by each other. The labels are polygons, which Ultralytics reads for detection (as the box
 around) and for segmentation alike. ``data=sample`` means this dataset wherever Ultralytics asks for one.
 """

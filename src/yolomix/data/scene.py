@@ -74,7 +74,7 @@ def picture(seed: int) -> Picture:
     """The picture of a seed, the same on every machine."""
     rng = RandomState(seed)
     image, things = surface.background(rng, SIDE), list[Thing]()
-    order = [*rng.randint(0, len(CLASSES), rng.randint(5, 13)), *[None] * rng.randint(0, 5)]
+    order = [*rng.randint(0, len(CLASSES), rng.randint(8, 19)), *[None] * rng.randint(0, 4)]
     for i in rng.permutation(len(order)):
         _add(rng, image, things, order[i])
     return Picture(surface.lit(rng, image), tuple(t for t in things if t.labelled))
@@ -95,7 +95,7 @@ class Stamp:
 
 
 def _stamp(rng: RandomState, kind: Kind) -> Stamp:
-    extent = kind.smallest * (LARGEST / kind.smallest) ** (between(rng, 0, 1) ** 1.3)
+    extent = kind.smallest * (LARGEST / kind.smallest) ** (between(rng, 0, 1) ** 0.75)
     turn, squeeze = np.deg2rad(rng.randint(0, 360)), between(rng, 0.75, 1)
     n = int(extent * 1.1) + 3
     x, y = np.meshgrid(*[(np.arange(n) - n / 2 + 0.5) / (extent / 2)] * 2)
@@ -105,7 +105,7 @@ def _stamp(rng: RandomState, kind: Kind) -> Stamp:
     paint = first + (surface.second_colour(rng, first) - first) * mark[:, :, None].astype(np.float32)
     grain = surface.piece(rng, n, n)
     light = 1 + between(rng, -0.25, 0.25) * x + between(rng, -0.25, 0.25) * y
-    paint = (paint + between(rng, 0.1, 0.4) * (grain - grain.mean())) * light[:, :, None]
+    paint = (paint + between(rng, 0.05, 0.25) * (grain - grain.mean())) * light[:, :, None]
     return Stamp(kind.outlines[rng.randint(len(kind.outlines))](u, v) * extent / 2, mark, paint.astype(np.float32))
 
 
@@ -128,9 +128,9 @@ def _add(rng: RandomState, image: Image, things: list[Thing], label: int | None)
 
 
 def _place(rng: RandomState, things: list[Thing], n: int) -> tuple[int, int]:
-    """Left and top of an n x n stamp: anywhere, or half of the time near another thing, to hide a part of it."""
+    """Left and top of an n x n stamp: anywhere, or a third of the time near another thing, to hide a part of it."""
     x, y = (int(a) for a in rng.randint(-n // 4, SIDE - n + n // 4 + 1, 2))
-    near, shift = rng.randint(0, 2 * len(things) + 1), rng.randint(-n // 2, n // 2 + 1, 2)
+    near, shift = rng.randint(0, 3 * len(things) + 1), rng.randint(-n // 2, n // 2 + 1, 2)
     if near < len(things) and things[near].labelled:
         left, top, right, bottom = things[near].box
         return (left if shift[0] < 0 else right) - n // 2 + int(shift[0]), (top + bottom - n) // 2 + int(shift[1])

@@ -62,14 +62,14 @@ def colour(rng: RandomState) -> Image:
 
 def second_colour(rng: RandomState, first: Image) -> Image:
     """A colour that is clearly lighter or clearly darker than the first, (3,)."""
-    step = rng.randint(50, 116) + rng.randint(-25, 26, 3)
+    step = rng.randint(80, 146) + rng.randint(-25, 26, 3)
     lighter = first.mean() < 128 if abs(float(first.mean()) - 128) > 40 else bool(rng.randint(2))
     return np.asarray(np.clip(first + (step if lighter else -step), 0, 255), np.float32)
 
 
 def background(rng: RandomState, side: int) -> Image:
     """A photograph's piece with less contrast, in front of one colour, (side, side, 3)."""
-    keep = between(rng, 0.25, 0.85)
+    keep = between(rng, 0.15, 0.65)
     return piece(rng, side, side) * np.float32(keep) + colour(rng) * np.float32(1 - keep)
 
 
@@ -83,5 +83,5 @@ def lit(rng: RandomState, image: Image) -> NDArray[np.uint8]:
     if rng.randint(4) == 0:
         image = cv2.GaussianBlur(image, (3, 3), between(rng, 0.4, 0.9))
     grain = np.frombuffer(rng.bytes(2 * image.size), np.int8).reshape(2, *image.shape)
-    noise = (grain[0].astype(np.float32) + grain[1]) * np.float32(between(rng, 2, 16) / 128)
+    noise = (grain[0].astype(np.float32) + grain[1]) * np.float32(between(rng, 2, 12) / 128)
     return np.asarray(np.clip(image + noise, 0, 255), np.uint8)

@@ -1,0 +1,156 @@
+"""The verbs that Ultralytics carries out: checked beforehand, run by its own command line, their results kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolomix.cli import offline
+from yolomix.cli.output import children_to_stderr, output_to
+from yolomix.cli.request import Request, UsageError, near
+
+BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
+UNLISTED = ("augmentations", "save_dir", "task", "mode", "cfg")
+
+
+def run(request: Request) -> None:
+    """Let Ultralytics carry out a verb and print what came of it.
+
+    Raises:
+        UsageError: an argument is unknown or a needed one is missing.
+    """
+    with children_to_stderr(), output_to(sys.stderr):
+        offline.prepare()
+        from ultralytics import cfg
+
+        words = _merged(request.words)
+        _check(request.verb, words)
+        with _recording(request.verb) as calls:
+            argv, cfg.ARGV = cfg.ARGV, ["yolo", request.verb, *words]
+            try:
+                cfg.entrypoint()
+            finally:
+                cfg.ARGV = argv
+    answer = summary(request.verb, *calls[-1])
+    sys.stdout.write(json.dumps(answer) + "\n" if request.json else _text(answer))
+
+
+def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
+    """What a program needs to go on: files written, measures, things found.
+
+    Args:
+        verb: what was done.
+        model: the ``ultralytics`` model that did it.
+        result: what its method returned.
+    """
+    if verb in ("predict", "track"):
+        folders = {str(r.save_dir) for r in result if r.save_dir}
+        found = [{"file": r.path, "things": r.summary()} for r in result]
+        return {"verb": verb, "pictures": found, "folder": min(folders, default=None)}
+    if verb == "export":
+        return {"verb": verb, "file": str(result)}
+    if verb == "benchmark":
+        return {"verb": verb, "table": str(result)}
+    weights = str(model.trainer.best) if verb == "train" else str(model.ckpt_path)
+    measures = {key: float(value) for key, value in getattr(result, "results_dict", {}).items()}
+    return {"verb": verb, "weights": weights, "folder": str(getattr(result, "save_dir", "")), "measures": measures}
+
+
+def _text(answer: dict[str, Any]) -> str:
+    lines = []
+    for picture in answer.get("pictures", ()):
+        names = [thing["name"] for thing in picture["things"]]
+        counts = ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names)) or "nothing found"
+        lines.append(f"{picture['file']}: {counts}")
+    lines += [f"{key}: {value:.4g}" for key, value in answer.get("measures", {}).items()]
+    lines += [f"{key}: {answer[key]}" for key in ("weights", "folder", "file") if answer.get(key)]
+    lines += [answer["table"]] if "table" in answer else []
+    return "\n".join(lines) + "\n"
+
+
+def _merged(words: Sequence[str]) -> list[str]:
+    """``imgsz = 320`` as one word, and words without the dashes that Ultralytics would complain about."""
+    from ultralytics.cfg import merge_equals_args
+
+    try:
+        return [str(word).removeprefix("--") for word in merge_equals_args([*words])]
+    except (SyntaxError, IndexError) as error:
+        raise UsageError(f"cannot read {' '.join(words)!r} as key=value words: {error}") from error
+
+
+def _check(verb: str, words: Sequence[str]) -> None:
+    """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
+    from ultralytics import cfg
+
+    given = dict(word.partition("=")[::2] for word in words)
+    known = (*cfg.DEFAULT_CFG_DICT, *UNLISTED)
+    for key in given:
+        bare = key in words
+        if bare and key in known and not isinstance(cfg.DEFAULT_CFG_DICT.get(key), bool) and key not in BARE:
+            raise UsageError(f"{key} needs a value: {key}={cfg.DEFAULT_CFG_DICT.get(key, '...')}")
+        if not (key in known or key in BARE or (bare and key in (*cfg.TASKS, *cfg.MODES)) or _was_known(key)):
+            raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
+    if "cfg" in given:
+        return
+    if "model" not in given:
+        raise UsageError(f"{verb} needs a model: model=yolo11n-mlla.yaml (see `yolomix models`) or model=FILE.pt")
+    if verb == "train" and not {"data", "resume"} & given.keys():
+        raise UsageError("train needs data: data=FILE.yaml, or data=sample, which needs no download")
+    _check_model(given["model"])
+
+
+def _was_known(key: str) -> bool:
+    """Whether Ultralytics still takes the argument under an old name."""
+    from ultralytics import cfg
+    from ultralytics.utils import LOGGER
+
+    LOGGER.disabled = True
+    try:
+        cfg.check_dict_alignment(cfg.DEFAULT_CFG_DICT, {key: None})
+    except SyntaxError:
+        return False
+    finally:
+        LOGGER.disabled = False
+    return True
+
+
+def _check_model(name: str) -> None:
+    """Refuse a name without suffix, and a checkpoint that is neither a file nor offered by Ultralytics."""
+    from ultralytics.utils.downloads import GITHUB_ASSETS_STEMS
+
+    from yolomix import models
+
+    path = Path(name)
+    if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
+        return
+    if path.suffix == "":
+        choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(GITHUB_ASSETS_STEMS)]
+        raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
+    if not path.is_file() and path.stem not in GITHUB_ASSETS_STEMS:
+        here = [str(file) for file in path.parent.glob("*.pt")]
+        choices = here + [f"{stem}.pt" for stem in sorted(GITHUB_ASSETS_STEMS)]
+        found = near(name, choices)
+        raise FileNotFoundError(f"no checkpoint {name!r} on disk or among those that Ultralytics offers; {found}")
+
+
+@contextlib.contextmanager
+def _recording(verb: str) -> Iterator[list[tuple[Any, Any]]]:
+    """Keep what a method of Ultralytics' models returns, which its command line throws away."""
+    from ultralytics.engine.model import Model
+
+    native, calls = getattr(Model, verb), list[tuple[Any, Any]]()
+
+    def recorded(model: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = native(model, *args, **kwargs)
+        calls.append((model, result))
+        return result
+
+    setattr(Model, verb, recorded)
+    try:
+        yield calls
+    finally:
+        setattr(Model, verb, native)

@@ -1,0 +1,58 @@
+"""No network, no waiting: what Ultralytics looks up by itself is switched off for this process when it cannot work."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+PATIENCE = 2.0  # seconds for one name to be looked up
+
+
+def prepare() -> bool:
+    """Tell Ultralytics, before it is imported, that it is offline if it is; returns whether it is.
+
+    In CI (the variable CI is set) it is taken to be. What the user has set in YOLO_OFFLINE and YOLO_AUTOINSTALL stays.
+    """
+    if "YOLO_OFFLINE" not in os.environ and (in_ci() or not reachable()):
+        os.environ["YOLO_OFFLINE"] = "true"
+    offline = os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
+    if offline:
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+        _no_lookups()
+    return offline
+
+
+def in_ci() -> bool:
+    """Whether this runs in continuous integration."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def reachable() -> bool:
+    """Whether a name on the internet can be looked up within ``PATIENCE``; a lookup itself may take minutes."""
+    found: list[object] = []
+    lookup = threading.Thread(target=lambda: found.extend(_addresses("one.one.one.one")), daemon=True)
+    lookup.start()
+    lookup.join(PATIENCE)
+    return bool(found)
+
+
+def _addresses(name: str) -> list[object]:
+    try:
+        return [*socket.getaddrinfo(name, 443)]
+    except OSError:
+        return []
+
+
+def _no_lookups() -> None:
+    """The one lookup that YOLO_OFFLINE leaves in: whether a font can be downloaded, asked before every dataset."""
+    from ultralytics.utils import downloads
+
+    native = downloads.is_url
+
+    def is_url(url: object, check: bool = False) -> bool:
+        return not check and bool(native(url))
+
+    if not hasattr(native, "native"):
+        is_url.native = native  # type: ignore[attr-defined]
+        downloads.is_url = is_url

@@ -1,0 +1,42 @@
+"""Keeping stdout for results: what Ultralytics and its child processes write there goes elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+
+@contextlib.contextmanager
+def output_to(stream: TextIO) -> Iterator[None]:
+    """Send what this process writes to stdout, and the log of Ultralytics, to another stream."""
+    stdout = sys.stdout
+    _log_to(stream)
+    try:
+        with contextlib.redirect_stdout(stream):
+            yield
+    finally:
+        _log_to(stdout)
+
+
+@contextlib.contextmanager
+def children_to_stderr() -> Iterator[None]:
+    """Send what child processes write to stdout (the workers of DDP do) to stderr."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _log_to(stream: TextIO) -> None:
+    """Ultralytics' logger keeps the stdout of the moment when it was imported."""
+    for handler in logging.getLogger("ultralytics").handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setStream(stream)
