@@ -57,6 +57,12 @@ def measured(function: Callable[[Tensors], tuple[Tensor, ...]], tensors: Tensors
     return found | {f"gradient of {name}": g for name, g in zip(leaves, gradients, strict=True)}
 
 
+def steeper(tensors: Tensors, name: str) -> Tensors:
+    """The same values, one of them with a gradient that is one percent too large."""
+    x = tensors[name]
+    return tensors | {name: x.detach() + 1.01 * (x - x.detach())}
+
+
 def assert_equal(got: Tensors, want: Tensors) -> None:
     """Outputs and gradients within the tolerance of their type."""
     assert got.keys() == want.keys()
