@@ -20,6 +20,7 @@ from yolomix.ops.precision import full_precision
 from yolomix.ops.selective_scan.checks import check
 
 BACKENDS = (
+    Backend("triton", "yolomix.ops.selective_scan.triton_gpu", device="cuda", needs="triton"),
     Backend("eager", "yolomix.ops.selective_scan.eager"),
     Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
 )

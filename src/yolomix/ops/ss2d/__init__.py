@@ -22,6 +22,7 @@ from yolomix.ops.precision import full_precision, wide_dtype
 from yolomix.ops.ss2d.checks import check
 
 BACKENDS = (
+    Backend("triton", "yolomix.ops.ss2d.triton_gpu", device="cuda", needs="triton"),
     Backend("eager", "yolomix.ops.ss2d.eager"),
     Backend("reference", "yolomix.ops.ss2d.reference", automatic=False),
 )

@@ -1,0 +1,1 @@
+"""Triton kernels that the operators share, and how they are launched."""

@@ -1,0 +1,196 @@
+"""Backward kernel: states recomputed from marks, gradients carried against time, nothing added atomically.
+
+Layout. Blocks are (BD, N). The compiler takes the layout of a block from how it is read, so every block passes through
+the program's scratch once (``settle``), which is read 16 bytes of states at a time: a lane holds a tile of 4 channels
+by 4 states. Sums over channels (gradients of B and C) and sums over states (gradients of the input and of delta) then
+cost a few shuffles each.
+
+A program walks its chunk mark by mark from the end. Between two marks it first runs forward and writes the state
+before every TS-th step to its own scratch, which stays in cache; then, segment by segment from the end, it recomputes
+the TS states into registers and walks them backwards. With g_t = q_t C_t + exp(dt_(t+1) A) g_(t+1) for the gradient
+q of the output:
+
+    dC_t = sum_d q_t h_t        dB_t = sum_d dt_t u_t g_t        e_t = g_t exp(dt_t A) h_(t-1)
+    du_t = dt_t <g_t, B_t>      d dt_t = u_t <g_t, B_t> + <e_t, A>        dA = sum_t dt_t e_t
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, softplus
+
+LN2 = tl.constexpr(0.6931471805599453)
+CHANNELS = "p_x p_q p_delta p_w p_bias p_a p_d p_state p_sum p_mark p_fold p_gx p_gdelta".split()
+
+
+@triton.jit
+def raw_delta(p_delta, row, b_w, b_bias, r, m_c, N: tl.constexpr, R: tl.constexpr):
+    """As in the forward kernels, for weights (BD, R)."""
+    if R > 0:
+        return b_bias + tl.sum(b_w * tl.load(row + 2 * N + r)[None, :], 1)
+    else:
+        return b_bias + tl.load(p_delta, mask=m_c, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def settle(block, p_scratch, o_tile):
+    """The block in the layout of the scratch."""
+    tl.debug_barrier()
+    tl.store(p_scratch + o_tile, block)
+    tl.debug_barrier()
+    return tl.load(p_scratch + o_tile)
+
+
+@triton.jit(do_not_specialize_on_alignment=CHANNELS)
+def scan_backward(
+    p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_fold,
+    p_gx, p_gdelta, p_grow, p_ga, p_gw, p_gbias, p_gd,
+    L, H, W, CG, NS, RS, NC, LC,
+    s_xb, s_xl, s_xk, s_qb, s_ql, s_qk, s_tb, s_tl, s_tk, s_gb, s_gl, s_gk, s_rb, s_rl, s_rk4, s_rc,
+    K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, TS: tl.constexpr, LM: tl.constexpr,
+    CHUNKED: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
+    BIAS: tl.constexpr, SKIP: tl.constexpr, RAGGED: tl.constexpr,
+):  # fmt: skip
+    """Gradients of one chunk, p_q being the gradient of the output before the gate.
+
+    p_state, p_sum: ``scan_ends`` with ``BACK``; p_end (B, K, N, CG): gradient of the last state; p_mark: states from
+    ``scan_forward``. p_gx, p_gdelta: gradients by strides s_g; p_grow: gradients of the rows, one copy per channel
+    block; p_scratch, p_fold: LM / TS * BD * N and BD * R numbers per program; p_ga (B, K, NC, CG, N), p_gw (B, K, NC, CG, R), p_gbias and p_gd (B, K, NC, CG): to be summed.
+    """
+    i_c, k, i_ch, b = program(CG, NC, K, BD)
+    c = i_c * BD + tl.arange(0, BD)
+    n = tl.arange(0, N)
+    m_c = c < CG
+    d = k * CG + c
+    o_nc = c[:, None] + (n * CG)[None, :]
+    a = tl.load(p_a + d[:, None] + n[None, :] * (K * CG), mask=m_c[:, None] & (n < NS)[None, :], other=0.0) * LOG2E
+    r = tl.arange(0, R if R > 0 else 1)
+    b_w = 0.0
+    if R > 0:
+        b_w = tl.load(p_w + d[:, None] + r[None, :] * (K * CG), mask=m_c[:, None] & (r < RS)[None, :], other=0.0)
+    b_bias = tl.zeros((BD,), tl.float32)
+    if BIAS:
+        b_bias = tl.load(p_bias + d, mask=m_c, other=0.0).to(tl.float32)
+    if SKIP:
+        b_d = tl.load(p_d + d, mask=m_c, other=0.0).to(tl.float32)
+    g = tl.zeros((BD, N), tl.float32)  # exp(dt_(t+1) A) g_(t+1)
+    if LAST:
+        g = tl.load(p_end + (b * K + k) * N * CG + o_nc, mask=m_c[:, None], other=0.0)
+    if CHUNKED:
+        o_end = (b * K + k) * NC + NC - 1
+        for i_e in range(0, NC - 1 - i_ch):
+            decay = tl.exp2(a * tl.load(p_sum + o_end * CG + c, mask=m_c, other=0.0)[:, None])
+            g = decay * g + tl.load(p_state + o_end * N * CG + o_nc, mask=m_c[:, None], other=0.0)
+            o_end -= 1
+    p_x += b * s_xb + k * s_xk + c
+    p_q += b * s_qb + k * s_qk + c
+    p_delta += b * s_tb + k * s_tk + c
+    p_gx += b * s_gb + k * s_gk + c
+    p_gdelta += b * s_gb + k * s_gk + c
+    p_row += b * s_rb + k * (s_rk4 * 4)
+    p_grow += b * s_rb + k * (s_rk4 * 4) + i_c * s_rc.to(tl.int64)
+    p_scratch += tl.program_id(0).to(tl.int64) * (LM // TS * BD * N)
+    o_tile = (tl.arange(0, BD) * N)[:, None] + n[None, :]
+    g = settle(g, p_scratch, o_tile)
+    a = settle(a, p_scratch, o_tile)
+    if R > 0:
+        p_fold += tl.program_id(0).to(tl.int64) * (BD * R)
+        b_fold = settle(b_w, p_fold, (tl.arange(0, BD) * R)[:, None] + r[None, :])
+        b_gw = tl.zeros((BD, R), tl.float32)
+    b_ga = tl.zeros((BD, N), tl.float32)
+    b_gbias = tl.zeros((BD,), tl.float32)
+    b_gd = tl.zeros((BD,), tl.float32)
+    start = i_ch * LC
+    end = tl.minimum(start + LC, L)
+    marks = tl.cdiv(end - start, LM)
+    for i_m in range(0, marks):
+        t = start + (marks - 1 - i_m) * LM
+        segments = tl.cdiv(tl.minimum(end - t, LM), TS)
+        o_mark = ((b * K + k) * tl.cdiv(L, LM) + t // LM) * N * CG
+        h = settle(tl.load(p_mark + o_mark + o_nc, mask=m_c[:, None], other=0.0), p_scratch, o_tile)
+        p, j = locate(t, k, L, H, W, MAP, False)
+        for i_s in range(0, segments):
+            tl.store(p_scratch + i_s * (BD * N) + o_tile, h)
+            for i in tl.static_range(TS):
+                o = inside(p, L, RAGGED)
+                row = p_row + o * s_rl
+                x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
+                dt = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+                if SOFTPLUS:
+                    dt = softplus(dt)
+                h = tl.exp2(a * dt[:, None]) * h + (dt * x)[:, None] * tl.load(row + n)[None, :]
+                p, j = advance(p, j, k, L, H, W, MAP, False)
+        tl.debug_barrier()
+        for i_s in range(0, segments):
+            i_t = segments - 1 - i_s
+            ts = t + i_t * TS
+            p, j = locate(ts, k, L, H, W, MAP, False)
+            hs = (tl.load(p_scratch + i_t * (BD * N) + o_tile),)
+            decays = ()
+            dts = ()
+            raws = ()
+            xs = ()
+            cells = ()
+            for i in tl.static_range(TS):
+                o = inside(p, L, RAGGED)
+                row = p_row + o * s_rl
+                x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
+                raw = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+                dt = raw
+                if SOFTPLUS:
+                    dt = softplus(raw)
+                if RAGGED:
+                    dt = tl.where(ts + i < end, dt, 0.0)
+                decay = tl.exp2(a * dt[:, None])
+                hs = hs + (decay * hs[i] + (dt * x)[:, None] * tl.load(row + n)[None, :],)
+                decays = decays + (decay,)
+                dts = dts + (dt,)
+                raws = raws + (raw,)
+                xs = xs + (x,)
+                cells = cells + (o,)
+                p, j = advance(p, j, k, L, H, W, MAP, False)
+            for i in tl.static_range(TS - 1, -1, -1):
+                o = cells[i]
+                x = xs[i]
+                dt = dts[i]
+                live = ts + i < end
+                m_t = c < tl.where(live, CG, 0) if RAGGED else m_c
+                m_n = n < tl.where(live, N, 0) if RAGGED else None
+                q = tl.load(p_q + o * s_ql, mask=m_t, other=0.0).to(tl.float32)
+                row = p_row + o * s_rl
+                grow = p_grow + o * s_rl
+                tl.store(grow + N + n, tl.sum(q[:, None] * hs[i + 1], 0), mask=m_n)
+                g += q[:, None] * tl.load(row + N + n)[None, :]
+                tl.store(grow + n, tl.sum((dt * x)[:, None] * g, 0), mask=m_n)
+                w = tl.sum(g * tl.load(row + n)[None, :], 1)
+                g *= decays[i]
+                e = g * hs[i]
+                b_ga += e * dt[:, None]
+                gdt = w * x + tl.sum(e * a, 1) * LN2
+                if SOFTPLUS:
+                    gdt = gdt / (1.0 + tl.exp2(-raws[i] * LOG2E))
+                gx = w * dt
+                if SKIP:
+                    gx += q * b_d
+                    b_gd += q * x
+                tl.store(p_gx + o * s_gl, gx, mask=m_t)
+                if RAGGED:
+                    gdt = tl.where(live, gdt, 0.0)
+                if BIAS:
+                    b_gbias += gdt
+                if R > 0:
+                    m_r = r < tl.where(live, R, 0) if RAGGED else None
+                    tl.store(grow + 2 * N + r, tl.sum(gdt[:, None] * b_fold, 0), mask=m_r)
+                    b_gw += gdt[:, None] * tl.load(row + 2 * N + r)[None, :]
+                else:
+                    tl.store(p_gdelta + o * s_gl, gdt, mask=m_t)
+    o_part = ((b * K + k) * NC + i_ch) * CG + c
+    tl.store(p_ga + o_part[:, None] * N + n[None, :], b_ga, mask=m_c[:, None])
+    if R > 0:
+        tl.store(p_gw + o_part[:, None] * R + r[None, :], b_gw, mask=m_c[:, None])
+    if BIAS:
+        tl.store(p_gbias + o_part, b_gbias, mask=m_c)
+    if SKIP:
+        tl.store(p_gd + o_part, b_gd, mask=m_c)

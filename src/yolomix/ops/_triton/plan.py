@@ -1,0 +1,93 @@
+"""How a scan is laid over a device: padded sizes, and chunks where batch and channels alone do not fill it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+BLOCK = 32  # channels of a program: one warp, one channel per lane
+MARK = 32  # steps between two saved states: fewer of them cost memory, more of them cost scratch
+UNROLL = 4  # steps of the forward kernel whose loads are in flight together
+SEGMENT = 2  # steps whose states the backward kernel holds in registers; four spill
+WARPS = 12  # programs per multiprocessor below which sequences are cut into chunks
+SHORTEST = 2 * MARK  # steps of the shortest chunk
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is scanned: ``groups`` x ``channels`` sequences per picture, each with its ``states``.
+
+    Args:
+        batch: pictures.
+        groups: groups that share B and C (K); the four directions of a map.
+        channels: channels of a group.
+        states: states per channel (NS), before padding.
+        rank: numbers from which delta is projected (RS); 0 when delta itself is given.
+        height: rows of the map; 1 for a plain sequence.
+        width: columns of the map, or the length of the sequence.
+    """
+
+    batch: int
+    groups: int
+    channels: int
+    states: int
+    rank: int
+    height: int
+    width: int
+
+    @property
+    def length(self) -> int:
+        """Steps of a sequence, L."""
+        return self.height * self.width
+
+    @property
+    def N(self) -> int:
+        """States padded to a power of two; at least two, so that rows of B and C stay a multiple of 16 bytes."""
+        return max(2, power_of_two(self.states))
+
+    @property
+    def R(self) -> int:
+        """Numbers of delta padded to a power of two, at least four; 0 for none."""
+        return max(4, power_of_two(self.rank)) if self.rank else 0
+
+    @property
+    def row(self) -> int:
+        """Numbers of a row: B, C and the inputs of delta."""
+        return 2 * self.N + self.R
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks of a group."""
+        return -(-self.channels // BLOCK)
+
+    @property
+    def marks(self) -> int:
+        """Saved states of a sequence."""
+        return -(-self.length // MARK)
+
+    @property
+    def sequences(self) -> int:
+        """Programs without chunks."""
+        return self.batch * self.groups * self.blocks
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << (n - 1).bit_length()
+
+
+def chunks(sizes: Sizes, device: torch.device) -> tuple[int, int]:
+    """Chunks of a sequence, and the steps of each: a multiple of ``MARK``."""
+    wanted = -(-programs(device) // sizes.sequences)
+    most = max(1, sizes.length // SHORTEST)
+    steps = -(-sizes.length // min(wanted, most))
+    steps = -(-steps // MARK) * MARK
+    return -(-sizes.length // steps), steps
+
+
+def programs(device: torch.device) -> int:
+    """Programs that fill the device; a CPU, where only the interpreter runs, takes a few."""
+    if device.type != "cuda":
+        return 16
+    return WARPS * torch.cuda.get_device_properties(device).multi_processor_count
