@@ -29,6 +29,7 @@ CASES = [(name, scale, number) for name, text in ZOO.items() for scale, number i
 PUBLISHED = {
     "yolo11-c2psa-mlla": [2_607_056, 9_391_936, 20_047_872, 25_238_528, 56_667_424],
     "yolo11-mlla": [2_801_488, 10_157_632, 21_309_696, 26_567_168, 59_643_424],
+    "yolo11-assg": [2_869_225, 10_366_446, 21_022_382, 25_815_214, 57_916_580],
     "yolo11-halo": [3_149_520, 10_508_736, 21_164_672, 26_422_144, 58_540_704],
 }
 AT_25_CLASSES = {"yolo11-c2psa-mlla": 2_577_691, "yolo11-mlla": 2_772_123}
@@ -92,6 +93,7 @@ def test_trains_and_predicts_on_a_map_that_nothing_divides(name):
     ("row", "parameters"),
     [
         ([-1, 1, "HaloAttention", [2, 1]], 2049 * 64 + 896),
+        ([-1, 1, "ASSG", [20]], 50_841),
         ([-1, 1, "MLLAttention", []], 2 * 64 * 64 + 12 * 64),
         ([-1, 2, "C2PSAMLLA", [256]], 4 * 32 * 64 + 256 + 2 * 32 * 32 + 12 * 32 + 4 * 32 * 32 + 192),
     ],

@@ -1,0 +1,285 @@
+"""MambaIRv2: stored outputs, tables and gradients of the official code, routing, order, sizes, errors."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests import golden
+from yolomix.nn.mambairv2 import ASSG, ASSM, ASSGroup, SelectiveScan, semantic_order
+from yolomix.nn.mambairv2_parts import ConvFFN, GatedMLP, WindowAttention, closed_pairs, relative_positions
+
+CPU = torch.device("cpu")
+
+
+def compare(module: nn.Module, g: golden.Golden, *inputs: Tensor, out: Tensor, want: Tensor) -> None:
+    """The output, and the gradient of every parameter and of every input, against the stored ones."""
+    golden.assert_close("output", out, want)
+    out.backward(g.tensors["cotangent"].reshape(out.shape))
+    got = {k: p.grad for k, p in module.named_parameters()}
+    got |= dict(zip(("input", "prompt", "token.weight"), (x.grad for x in inputs), strict=False))
+    assert got.keys() >= g.under("grad.").keys()
+    for key, stored in g.under("grad.").items():
+        golden.assert_gradient(key, got[key].reshape(stored.shape), stored)
+
+
+def leaf(t: Tensor, *shape: int) -> Tensor:
+    return t.clone().reshape(shape or t.shape).requires_grad_()
+
+
+def as_map(g: golden.Golden, key: str = "input") -> Tensor:
+    """(B, L, C) as stored -> (B, H, W, C)."""
+    return g.tensors[key].unflatten(1, (g.meta["h"], g.meta["w"]))
+
+
+def options(g: golden.Golden) -> dict[str, Any]:
+    """What the stored case says about a layer's prompts."""
+    return {"raster_prompt": g.meta["prompt_order"].startswith("raster")}
+
+
+def widths(g: golden.Golden) -> dict[str, Any]:
+    m = g.meta
+    return {k: m[k] for k in ("d_state", "heads", "window", "inner_rank", "num_tokens", "mlp_ratio")} | options(g)
+
+
+def with_noise(module: nn.Module, g: golden.Golden) -> None:
+    """The stored noise in place of a drawn one."""
+    for part in module.modules():
+        if isinstance(part, ASSM) and "gumbel" in g.tensors:
+            part.noisy = MethodType(lambda self, logits: logits + g.tensors["gumbel"], part)
+
+
+@pytest.mark.parametrize("name", golden.names("assg", "tables_*"))
+def test_tables_are_the_official_ones(name):
+    g, (H, W) = golden.load("assg", name), (8, 12) if "8x12" in name else (8, 8)
+    assert torch.equal(relative_positions(4), g.tensors["rpi"])
+    assert torch.equal(closed_pairs(H, W, 4, 2, CPU), g.tensors["attn_mask"] == -100)
+
+
+@pytest.mark.parametrize("name", golden.names("assg", "window_attention_*"))
+def test_window_attention_equals_the_official_code(name):
+    g = golden.load("assg", name)
+    shift = 2 if g.meta["shifted"] else 0
+    module = WindowAttention(g.meta["dim"], g.meta["window"], g.meta["heads"], shift)
+    module.load_state_dict(g.under("param."), strict=True)
+    x = leaf(g.tensors["map"])
+    rolled = module(x).roll((-shift, -shift), (1, 2))
+    out = rolled.view(2, 2, 4, 3, 4, 16).permute(0, 1, 3, 2, 4, 5).reshape(12, 16, 16)
+    golden.assert_close("output", out, g.tensors["output"])
+    out.backward(g.tensors["cotangent"])
+    stored = g.under("grad.")
+    windows = x.grad.roll((-shift, -shift), (1, 2)).view(2, 2, 4, 3, 4, 48).permute(0, 1, 3, 2, 4, 5)
+    golden.assert_gradient("input", windows.reshape(12, 16, 48), stored.pop("input"))
+    for key, want in stored.items():
+        golden.assert_gradient(key, module.get_parameter(key).grad, want)
+
+
+@pytest.mark.parametrize("name", [*golden.names("assg", "convffn_*"), *golden.names("assg", "gatedmlp_*")])
+def test_mlps_equal_the_official_code(name):
+    g = golden.load("assg", name)
+    make = ConvFFN if g.meta["kind"] == "ConvFFN" else GatedMLP
+    module, x = make(g.meta["dim"], g.meta["hidden_features"]), as_map(g).clone().requires_grad_()
+    module.load_state_dict(g.under("param."), strict=True)
+    compare(module, g, x, out=module(x), want=as_map(g, "output"))
+
+
+@pytest.mark.parametrize("name", golden.names("assg", "selective_scan_*"))
+def test_scan_with_prompt_equals_the_official_code(name):
+    g = golden.load("assg", name)
+    module = SelectiveScan(g.meta["d_model"], g.meta["d_state"])
+    module.load_state_dict(g.under("param."), strict=True)
+    x, prompt = leaf(g.tensors["input"]), leaf(g.tensors["prompt"])
+    compare(module, g, x, prompt, out=module(x, prompt), want=g.tensors["output"])
+
+
+@pytest.mark.parametrize("name", golden.names("assg", "assm_*"))
+def test_state_space_module_equals_the_official_code(name):
+    g, m = golden.load("assg", name), golden.load("assg", name).meta
+    module = ASSM(m["dim"], m["d_state"], m["num_tokens"], m["inner_rank"], m["mlp_ratio"], **options(g))
+    parameters = g.under("param.")
+    token = leaf(parameters.pop("token.weight"))
+    module.load_state_dict(parameters, strict=True)
+    with_noise(module, g)
+    x = as_map(g).clone().requires_grad_()
+    classes, _ = module.prompts(x.flatten(1, 2), token)
+    assert torch.equal(classes, g.tensors["route_index"].view_as(classes))
+    assert torch.equal(semantic_order(classes)[0], g.tensors["sort_index"].view_as(classes))
+    out = module(x, token)
+    golden.assert_close("output", out, as_map(g, "output"))
+    out.backward(as_map(g, "cotangent"))
+    got = {k: p.grad for k, p in module.named_parameters()} | {
+        "input": x.grad.flatten(1, 2),
+        "token.weight": token.grad,
+    }
+    assert got.keys() == g.under("grad.").keys()
+    for key, want in g.under("grad.").items():
+        golden.assert_gradient(key, got[key], want)
+
+
+def compare_block(module: nn.Module, g: golden.Golden) -> None:
+    """A block on maps (B, C, H, W) against stored tokens, strict loading included."""
+    module.load_state_dict(g.under("param."), strict=True)
+    with_noise(module, g)
+    x = as_map(g).permute(0, 3, 1, 2).clone().requires_grad_()
+    out = module(x)
+    golden.assert_close("output", out, as_map(g, "output").permute(0, 3, 1, 2))
+    out.backward(as_map(g, "cotangent").permute(0, 3, 1, 2))
+    got = {k: p.grad for k, p in module.named_parameters()} | {"input": x.grad.flatten(2).transpose(1, 2)}
+    assert got.keys() == g.under("grad.").keys()
+    for key, want in g.under("grad.").items():
+        golden.assert_gradient(key, got[key], want)
+
+
+@pytest.mark.parametrize("name", [*golden.names("assg", "layer_*"), *golden.names("assg", "pad_*")])
+def test_layer_equals_the_official_code(name):
+    g = golden.load("assg", name)
+    base = "layer_base" in name
+    compare_block(ASSG(g.meta["dim"], shift=g.meta["shift"], conv_ffn=base, **widths(g)), g)
+
+
+def test_group_equals_the_official_code():
+    g = golden.load("assg", "assb_light_8x8_depth2")
+    compare_block(ASSGroup(g.meta["dim"], g.meta["depth"], **widths(g)), g)
+
+
+def test_every_stored_file_is_used():
+    prefixes = ("tables_", "window_attention_", "convffn_", "gatedmlp_", "selective_scan_", "assm_", "layer_", "pad_")
+    rest = [name for name in golden.names("assg") if not name.startswith(prefixes)]
+    assert rest == ["assb_light_8x8_depth2"]
+
+
+def brute_force(qkv: Tensor, module: WindowAttention) -> Tensor:
+    """Shifted window attention cell by cell, before the projection: who sits in which window, by coordinates."""
+    _, H, W, C = qkv.shape
+    w, s, h = module.window, module.shift, module.heads
+    Hp, Wp = (-(-n // w) * w for n in (H, W))
+    q, k, v = qkv.double().unflatten(3, (3, h, -1)).unbind(3)
+    table = module.relative_position_bias_table.double()
+    cells = [(i, j) for i in range(H) for j in range(W)]
+    place = {(i, j): ((i - s) % Hp, (j - s) % Wp) for i, j in cells}  # where rolling puts a cell
+    out = torch.zeros(*qkv.shape[:3], C // 3, dtype=torch.float64)
+    for cell in cells:
+        a = place[cell]
+        keys = []
+        for key in cells:
+            b = place[key]
+            same_window = (a[0] // w, a[1] // w) == (b[0] // w, b[1] // w)
+            if same_window and (a[0] - b[0], a[1] - b[1]) == (cell[0] - key[0], cell[1] - key[1]):
+                keys.append(key)
+        rows = [(cell[0] - i + w - 1) * (2 * w - 1) + cell[1] - j + w - 1 for i, j in keys]
+        index = tuple(torch.tensor(keys).T)
+        logit = torch.einsum("bhd,bkhd->bhk", q[:, *cell], k[:, *index]) * (C // 3 // h) ** -0.5 + table[rows].T
+        out[:, *cell] = torch.einsum("bhk,bkhd->bhd", logit.softmax(-1), v[:, *index]).flatten(1)
+    return out
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (8, 4), (5, 9), (3, 2)], ids=str)
+def test_window_attention_takes_any_size_and_any_shift(size, shift):
+    torch.manual_seed(0)
+    module, qkv = WindowAttention(4, 4, 2, shift).double(), torch.randn(2, *size, 12, dtype=torch.float64)
+    module.proj = nn.Identity()
+    torch.testing.assert_close(module(qkv), brute_force(qkv, module), rtol=1e-10, atol=1e-10)
+
+
+def made(**options: Any) -> ASSG:
+    torch.manual_seed(0)
+    layer = ASSG(12, 4, num_tokens=8, inner_rank=3, **options)
+    for p in layer.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    return layer
+
+
+def test_padding_enters_neither_scan_nor_mlp():
+    """The map next to a wall of padding equals the brute-force result only if nothing but attention knows of it."""
+    layer, x = made(), torch.randn(1, 12, 5, 7)
+    seen = []
+    layer.assm.selectiveScan.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    layer(x)
+    assert seen == [(1, 35, 12)]
+
+
+def test_gumbel_noise_is_drawn_in_training_only_and_only_if_asked_for():
+    x = torch.randn(1, 12, 6, 6)
+    for gumbel, training, equal in ((False, True, True), (True, False, True), (True, True, False)):
+        layer = made(gumbel=gumbel).train(training)
+        with torch.no_grad():
+            assert torch.equal(layer(x), layer(x)) == equal, (gumbel, training)
+
+
+def test_gumbel_noise_samples_the_softmax():
+    torch.manual_seed(0)
+    assm, p = made(gumbel=True).assm, torch.tensor([0.7, 0.2, 0.1])
+    drawn = assm.noisy(p.log().expand(20000, 3)).argmax(-1).bincount(minlength=3) / 20000
+    torch.testing.assert_close(drawn, p, rtol=0, atol=0.015)
+
+
+def test_prompts_are_exact_rows_with_or_without_gradients():
+    layer = made()
+    x = torch.randn(1, 30, 12)
+    table = layer.assm.embeddingB.weight @ layer.embeddingA.weight
+    classes, prompt = layer.assm.prompts(x, layer.embeddingA.weight)
+    assert torch.equal(prompt, table[classes])
+    with torch.no_grad():
+        assert torch.equal(layer.assm.prompts(x, layer.embeddingA.weight)[1], prompt)
+
+
+def test_aligned_prompts_differ_from_the_official_order():
+    x = torch.randn(1, 12, 6, 6)
+    aligned, official = made(), made(raster_prompt=True)
+    assert not torch.allclose(aligned(x), official(x))
+    assert [*aligned.state_dict()] == [*official.state_dict()]
+
+
+def test_order_and_way_back():
+    classes = torch.randint(0, 64, (3, 1600))
+    order, back = semantic_order(classes)
+    assert torch.equal(order, classes.argsort(dim=1, stable=True))
+    assert torch.equal(order.gather(1, back), torch.arange(1600).expand(3, -1))
+
+
+def test_cells_of_one_class_keep_their_order():
+    """The scan is causal: with an unstable sort (other bits on another machine) ties change the output."""
+    assm, token = made().assm, torch.zeros(3, 4)
+    for p in assm.route.parameters():
+        p.data.zero_()  # every cell in class 0
+    seen = []
+    assm.selectiveScan.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(1, 40, 40, 12)
+    assm(x, token)
+    y = assm.in_proj(x.permute(0, 3, 1, 2))
+    raster = (y * torch.sigmoid(assm.CPE(y))).flatten(2).transpose(1, 2)
+    assert torch.equal(seen[0], raster)
+
+
+@pytest.mark.parametrize(("c", "parameters"), [(256, 659_481), (512, 2_555_566)])
+def test_row_of_the_yamls_has_their_count(c, parameters):
+    assert sum(p.numel() for p in ASSG(c, 20).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ASSG(30, 20), "heads that divide its channels, got heads=4 for c=30"),
+        (lambda: ASSG(16, 4, heads=0), "got heads=0 for c=16"),
+        (lambda: ASSG(16, 4, window=0), "window >= 1 and 0 <= shift < window, in cells, got window=0, shift=0"),
+        (lambda: ASSG(16, 4, shift=4), "got window=4, shift=4"),
+        (lambda: ASSG(16, 4, shift=-1), "got window=4, shift=-1"),
+        (lambda: ASSG(16, 0), "ASSM needs d_state >= 1, got 0"),
+        (lambda: ASSG(16, -2), "ASSM needs d_state >= 1, got -2"),
+        (lambda: ASSG(16, 4, num_tokens=0), "ASSM needs num_tokens >= 1, got 0"),
+        (lambda: ASSG(16, 4, inner_rank=0), "ASSM needs inner_rank >= 1, got 0"),
+        (lambda: ASSG(16, 4, mlp_ratio=0.01), r"ASSM needs c \* mlp_ratio >= 1, got 0.16"),
+        (lambda: ASSG(2, 4, heads=2), "needs c >= 3, got 2"),
+        (lambda: ASSG(16, 4, kernel_size=4), "needs an odd kernel_size, got 4"),
+        (lambda: ASSG(16, 4, mlp_ratio=1.1), "hidden has to be even, got 17"),
+        (lambda: ASSGroup(16, depth=0), "ASSGroup needs depth >= 1, got 0"),
+    ],
+)
+def test_errors_say_what_was_needed(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
