@@ -1,0 +1,152 @@
+"""Code written for mamba_ssm runs on ours: signatures, stored numbers of Vim, other people's code, the real package."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import golden
+from yolomix.ops import mamba_inner_fn, mamba_ssm, provide_mamba_ssm, selective_scan_fn, selective_scan_ref
+from yolomix.ops.dispatch import use_backend
+
+# What a vision Mamba on the net does, in small: it imports the package at its top and scans in its forward.
+FOREIGN = """
+import torch, torch.nn as nn, torch.nn.functional as F
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn, mamba_inner_fn
+import mamba_ssm.ops.selective_scan_interface as interface
+
+class Mixer(nn.Module):
+    def __init__(self, d=4, n=2):
+        super().__init__()
+        self.A_log, self.D = nn.Parameter(torch.zeros(d, n)), nn.Parameter(torch.ones(d))
+        self.make, self.n = nn.Linear(d, d + 2 * n), n
+
+    def forward(self, x, scan=selective_scan_fn):
+        dt, B, C = self.make(x.transpose(1, 2)).transpose(1, 2).split([x.shape[1], self.n, self.n], dim=1)
+        return scan(x, dt, -self.A_log.exp(), B, C, self.D.float(), z=None, delta_bias=None, delta_softplus=True,
+                    return_last_state=False)
+"""
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """No module of mamba_ssm before and after, and a folder of other people's code on the path."""
+
+    def forget() -> None:
+        for name in [n for n in sys.modules if n.split(".")[0] in ("mamba_ssm", "foreign")]:
+            del sys.modules[name]
+
+    forget()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    forget()
+
+
+def test_signatures_are_those_of_mamba_ssm():
+    arguments = ["u", "delta", "A", "B", "C", "D", "z", "delta_bias", "delta_softplus", "return_last_state"]
+    defaults = [inspect.Parameter.empty] * 5 + [None] * 3 + [False] * 2
+    for function in (selective_scan_fn, selective_scan_ref):
+        found = inspect.signature(function).parameters.values()
+        assert [(p.name, p.default) for p in found] == list(zip(arguments, defaults, strict=True))
+    inner = ["xz", "conv1d_weight", "conv1d_bias", "x_proj_weight", "delta_proj_weight", "out_proj_weight"]
+    inner += ["out_proj_bias", "A", "B", "C", "D", "delta_bias", "B_proj_bias", "C_proj_bias", "delta_softplus"]
+    assert [*inspect.signature(mamba_inner_fn).parameters] == inner
+
+
+@pytest.mark.parametrize("name", golden.names("vim", "scan_L*"))
+def test_stored_scans_of_vim(name):
+    g = golden.load("vim", name)
+    leaves = {k: g.tensors[k].clone().requires_grad_() for k in ["u", "delta", "A", "B", "C", "D", "z", "delta_bias"]}
+    out, last = selective_scan_fn(**leaves, delta_softplus=True, return_last_state=True)
+    golden.assert_close("output", out, g.tensors["output"])
+    golden.assert_close("last state", last, g.tensors["last_state"])
+    out.backward(g.tensors["cotangent"])
+    for k, want in g.under("grad.").items():
+        golden.assert_gradient(k, leaves[k].grad, want)
+    with torch.no_grad():
+        ungated = selective_scan_fn(**(leaves | {"z": None}), delta_softplus=True)
+    golden.assert_close("output without z", ungated, g.tensors["output_no_z"])
+
+
+def inner(p: dict[str, Tensor], xz: Tensor, end: str) -> Tensor:
+    """One direction of Vim's mixer through mamba_inner_fn."""
+    A = -torch.exp(p[f"A{end}_log"])
+    return mamba_inner_fn(
+        xz, p[f"conv1d{end}.weight"], p[f"conv1d{end}.bias"], p[f"x_proj{end}.weight"], p[f"dt_proj{end}.weight"],
+        p["out_proj.weight"], None, A, None, None, p[f"D{end}"], delta_bias=p[f"dt_proj{end}.bias"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bimamba_v2_L1", "bimamba_v2_L7"])
+def test_inner_function_gives_the_stored_mixer_of_vim(name):
+    g = golden.load("vim", name)
+    p = g.under("param.")
+    xz = p["in_proj.weight"] @ g.tensors["input"].transpose(1, 2)
+    golden.assert_close("output", inner(p, xz, "") + inner(p, xz.flip(-1), "_b").flip(1), g.tensors["output"])
+
+
+def test_inner_function_with_biases_and_with_given_matrices():
+    torch.manual_seed(0)
+    D, N, L = 4, 3, 6
+    xz, conv, out = torch.randn(2, 2 * D, L), torch.randn(D, 1, 3), torch.randn(5, D)
+    rows, dt, A, bias = torch.randn(1 + 2 * N, D), torch.randn(D, 1), -torch.rand(D, N), torch.randn(N)
+    common = {"conv1d_bias": None, "delta_proj_weight": dt, "out_proj_weight": out, "out_proj_bias": None, "A": A}
+    x = torch.nn.functional.silu(torch.nn.functional.conv1d(xz[:, :D], conv, padding=2, groups=D)[..., :L])
+    B, C = (rows[1 : 1 + N] @ x + bias[:, None], rows[1 + N :] @ x - bias[:, None])
+    made = mamba_inner_fn(xz, conv, x_proj_weight=rows, B_proj_bias=bias, C_proj_bias=-bias, **common)
+    given = mamba_inner_fn(xz, conv, x_proj_weight=rows[:1], B=B, C=C, **common)
+    assert made.shape == (2, L, 5)
+    torch.testing.assert_close(made, given)
+    with pytest.raises(NotImplementedError, match=r"needs real A, got torch.complex64; build the mixer from selective"):
+        mamba_inner_fn(xz, conv, x_proj_weight=rows, **(common | {"A": A.to(torch.complex64)}))
+
+
+def test_other_peoples_code_runs(clean):
+    (clean / "foreign.py").write_text(FOREIGN)
+    with pytest.raises(ModuleNotFoundError, match="mamba_ssm"):
+        importlib.import_module("foreign")
+    provide_mamba_ssm()
+    provide_mamba_ssm()  # a second call changes nothing
+    foreign = importlib.import_module("foreign")
+    mixer, x = foreign.Mixer(), torch.randn(2, 4, 9, requires_grad=True)
+    out = mixer(x)
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [x, *mixer.parameters()])
+    with use_backend("reference"):
+        torch.testing.assert_close(mixer(x, foreign.interface.selective_scan_ref), out)
+    with pytest.raises(ModuleNotFoundError, match=r"mamba_ssm\.modules"):
+        importlib.import_module("mamba_ssm.modules")
+
+
+@pytest.fixture
+def real(clean):
+    """A mamba_ssm that is installed and does not import here, as without CUDA, with a file in plain Python."""
+    for folder in ("ops", "modules"):
+        (clean / "mamba_ssm" / folder).mkdir(parents=True)
+        (clean / "mamba_ssm" / folder / "__init__.py").touch()
+    (clean / "mamba_ssm" / "__init__.py").write_text("import selective_scan_cuda")
+    (clean / "mamba_ssm" / "ops" / "selective_scan_interface.py").write_text("import selective_scan_cuda")
+    (clean / "mamba_ssm" / "ops" / "other.py").write_text("value = 7")
+    (clean / "mamba_ssm" / "modules" / "simple.py").write_text(FOREIGN)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("real")
+def test_the_real_package_is_not_replaced_unasked():
+    with pytest.raises(RuntimeError, match=r"mamba_ssm is installed \(.*\), .* call provide_mamba_ssm\(force=True\)"):
+        provide_mamba_ssm()
+    assert "mamba_ssm" not in sys.modules
+
+
+@pytest.mark.usefixtures("real")
+def test_forced_the_real_packages_python_files_run_on_ours():
+    provide_mamba_ssm(force=True)
+    module = importlib.import_module("mamba_ssm.modules.simple")
+    assert module.selective_scan_fn is mamba_ssm.selective_scan_fn
+    assert module.Mixer()(torch.randn(1, 4, 3)).shape == (1, 4, 3)
+    assert importlib.import_module("mamba_ssm.ops.other").value == 7
