@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ class Graft:
         return Written(file, yaml, report)
 
     def _planned(self) -> tuple[Plan, tuple[Layer, ...]]:
-        layers = _survey(self.graph.model)
+        layers = _survey(self.graph.model, partial=True)
         before = Graph.of(self.base.model).rows
         return compare(self.base.name, self.graph, self.base.layers, before, layers), layers
 
@@ -298,8 +298,8 @@ def _opened(name: str, model: dict[str, Any], file: Path | None) -> Graft:
     return Graft(Base(name, model, _survey(model), file), Graph.of(model))
 
 
-def _survey(model: dict[str, Any]) -> tuple[Layer, ...]:
+def _survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
     from yolomix.host.survey import survey
 
-    found: Callable[[dict[str, Any]], tuple[Layer, ...]] = survey
-    return found(model)
+    found: tuple[Layer, ...] = survey(model, partial)
+    return found

@@ -16,21 +16,26 @@ from yolomix.surgery.graph import sources
 from yolomix.surgery.layers import Layer
 
 SIDE = 256  # picture side in pixels: what Ultralytics itself measures strides with
+Shape = tuple[int | None, int | None]  # channels and stride
 WITH_TEXT = ("C2fAttn", "ImagePoolingAttn")  # layers that take a text beside the map
 
 
-def survey(model: dict[str, Any]) -> tuple[Layer, ...]:
+def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
     """What is known of every layer: built on the meta device, where a tensor has a shape and no numbers.
 
     A block that cannot be built or run there is built on the CPU, together with the rest.
 
+    Args:
+        model: a model dictionary.
+        partial: where a layer cannot take what it reads, leave out its channels and those of all that follow.
+
     Raises:
-        ValueError: a row cannot be built, see ``yolomix.host.rows``.
+        ValueError: a row cannot be built, see ``yolomix.host.rows``; or a layer cannot take what it reads.
     """
     try:
-        shapes, built = _traced(model, "meta")
+        shapes, built = _traced(model, "meta", False)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        shapes, built = _traced(model, "cpu")
+        shapes, built = _traced(model, "cpu", partial)
     rows, backbone = model["backbone"] + model["head"], len(model["backbone"])
     layers = []
     for i, (f, n, module, _) in enumerate(rows):
@@ -63,14 +68,22 @@ def prepared(model: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
-def _traced(model: dict[str, Any], device: str) -> tuple[list[tuple[int | None, int | None]], nn.Sequential]:
+def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Shape], nn.Sequential]:
     """Channels and stride of every layer but the head, and the layers."""
     model = prepared(model)
     with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
         layers, _ = tasks.parse_model(model, ch=model.get("channels", 3), verbose=False)
         layers.eval()
-        picture = torch.zeros(1, model.get("channels", 3), SIDE, SIDE)
-        return [_shape(y) for y in _outputs(layers, picture)], layers
+        shapes: list[Shape] = []
+        try:
+            for y in _outputs(layers, torch.zeros(1, model.get("channels", 3), SIDE, SIDE)):
+                shapes.append(_shape(y))
+        except (RuntimeError, TypeError, ValueError) as error:
+            if not partial:
+                i = len(shapes)
+                name = (model["backbone"] + model["head"])[i][2]
+                raise ValueError(f"layer {i} ({name}) cannot take what it reads: {error}") from error
+        return shapes, layers
 
 
 def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
@@ -94,7 +107,7 @@ def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
         y.append(x)
 
 
-def _shape(y: Any) -> tuple[int | None, int | None]:
+def _shape(y: Any) -> Shape:
     """Channels and stride of a map; (None, None) of anything else."""
     if not isinstance(y, Tensor) or y.ndim != 4:
         return None, None

@@ -20,7 +20,16 @@ def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
     if block.rule == "ch":
         raise ValueError(f"{block.name} reads several layers; a graft has one, so it needs a block on one map")
     leading: list[Any] = {"c": [c], "c1 c2": [c, c], "c1 c2 n": [c, c, 1]}[block.rule]
-    return block.cls(*leading, *args)
+    return block.cls(*leading, *_arguments(block, c, args))
+
+
+def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:
+    """The arguments in the block's present spelling, as in a row of its own."""
+    translate = getattr(block.cls, "row_arguments", None)
+    if translate is None:
+        return list(args)
+    row = [] if block.rule == "c" else [c]
+    return list(translate([*row, *args]))[len(row) :]
 
 
 @register(source="yolomix: any block as wide as what it reads")

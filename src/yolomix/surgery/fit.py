@@ -13,7 +13,7 @@ from yolomix.nn.registry import Block
 from yolomix.surgery.graph import Row
 from yolomix.surgery.layers import Layer
 
-SIDE = 8  # of the map that a block is tried on, in cells
+SIDE = 4  # of the map that a block is tried on, in cells
 
 
 def row_behind(block: Block, places: Sequence[Layer], args: Sequence[Any], n: int, gate: bool) -> Row:
@@ -84,7 +84,8 @@ def _try(block: Block, c: int, args: Sequence[Any], layer: Layer, gate: bool) ->
         try:
             y = same_width(block, c, args).eval()(x)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise ValueError(f"{what}: it takes {block.signature}, got {list(args)}: {error}") from error
+            takes = block.signature if block.rule == "c" else block.signature.replace("c2, ", "").replace("c2", "")
+            raise ValueError(f"{what}: it takes {takes}, got {list(args)}: {error}") from error
     if y.shape != x.shape:
         raise ValueError(
             f"{what}: it makes {y.shape[1]} channels of {c} and a map of {y.shape[2]}x{y.shape[3]} of {SIDE}x{SIDE}; "
