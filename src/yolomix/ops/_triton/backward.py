@@ -14,6 +14,10 @@ q of the output:
     du_t = dt_t <g_t, B_t>      d dt_t = u_t <g_t, B_t> + <e_t, A>        dA = sum_t dt_t e_t
 """
 
+# mypy: ignore-errors
+# ruff: noqa: RUF005
+# The language of kernels is not checked as Python, and has no unpacking.
+
 from __future__ import annotations
 
 import triton
@@ -22,7 +26,21 @@ import triton.language as tl
 from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, softplus
 
 LN2 = tl.constexpr(0.6931471805599453)
-CHANNELS = "p_x p_q p_delta p_w p_bias p_a p_d p_state p_sum p_mark p_fold p_gx p_gdelta".split()
+CHANNELS = [
+    "p_x",
+    "p_q",
+    "p_delta",
+    "p_w",
+    "p_bias",
+    "p_a",
+    "p_d",
+    "p_state",
+    "p_sum",
+    "p_mark",
+    "p_fold",
+    "p_gx",
+    "p_gdelta",
+]
 
 
 @triton.jit
@@ -48,7 +66,7 @@ def scan_backward(
     p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_fold,
     p_gx, p_gdelta, p_grow, p_ga, p_gw, p_gbias, p_gd,
     L, H, W, CG, NS, RS, NC, LC,
-    s_xb, s_xl, s_xk, s_qb, s_ql, s_qk, s_tb, s_tl, s_tk, s_gb, s_gl, s_gk, s_rb, s_rl, s_rk4, s_rc,
+    s_l, s_xk, s_gb, s_gk, s_rl, s_rk4, s_rc,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, TS: tl.constexpr, LM: tl.constexpr,
     CHUNKED: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, SKIP: tl.constexpr, RAGGED: tl.constexpr,
@@ -56,8 +74,9 @@ def scan_backward(
     """Gradients of one chunk, p_q being the gradient of the output before the gate.
 
     p_state, p_sum: ``scan_ends`` with ``BACK``; p_end (B, K, N, CG): gradient of the last state; p_mark: states from
-    ``scan_forward``. p_gx, p_gdelta: gradients by strides s_g; p_grow: gradients of the rows, one copy per channel
-    block; p_scratch, p_fold: LM / TS * BD * N and BD * R numbers per program; p_ga (B, K, NC, CG, N), p_gw (B, K, NC, CG, R), p_gbias and p_gd (B, K, NC, CG): to be summed.
+    ``scan_forward``; p_scratch, p_fold: LM / TS * BD * N and BD * R numbers per program. p_gx, p_gdelta: gradients of
+    the input and of raw delta; p_grow: of the rows, one copy per channel block; p_ga (B, K, NC, CG, N),
+    p_gw (B, K, NC, CG, R), p_gbias and p_gd (B, K, NC, CG): of the parameters, to be summed.
     """
     i_c, k, i_ch, b = program(CG, NC, K, BD)
     c = i_c * BD + tl.arange(0, BD)
@@ -80,17 +99,18 @@ def scan_backward(
         g = tl.load(p_end + (b * K + k) * N * CG + o_nc, mask=m_c[:, None], other=0.0)
     if CHUNKED:
         o_end = (b * K + k) * NC + NC - 1
-        for i_e in range(0, NC - 1 - i_ch):
+        for _e in range(NC - 1 - i_ch):
             decay = tl.exp2(a * tl.load(p_sum + o_end * CG + c, mask=m_c, other=0.0)[:, None])
             g = decay * g + tl.load(p_state + o_end * N * CG + o_nc, mask=m_c[:, None], other=0.0)
             o_end -= 1
-    p_x += b * s_xb + k * s_xk + c
-    p_q += b * s_qb + k * s_qk + c
-    p_delta += b * s_tb + k * s_tk + c
-    p_gx += b * s_gb + k * s_gk + c
-    p_gdelta += b * s_gb + k * s_gk + c
-    p_row += b * s_rb + k * (s_rk4 * 4)
-    p_grow += b * s_rb + k * (s_rk4 * 4) + i_c * s_rc.to(tl.int64)
+    o_x = b * L * s_l + k * s_xk + c
+    p_x += o_x
+    p_q += o_x
+    p_delta += o_x
+    p_gdelta += o_x
+    p_gx += b * s_gb + k.to(tl.int64) * s_gk + c
+    p_row += b * L * s_rl + k * (s_rk4 * 4)
+    p_grow += b * L * s_rl + k * (s_rk4 * 4) + i_c * s_rc.to(tl.int64)
     p_scratch += tl.program_id(0).to(tl.int64) * (LM // TS * BD * N)
     o_tile = (tl.arange(0, BD) * N)[:, None] + n[None, :]
     g = settle(g, p_scratch, o_tile)
@@ -105,39 +125,42 @@ def scan_backward(
     start = i_ch * LC
     end = tl.minimum(start + LC, L)
     marks = tl.cdiv(end - start, LM)
-    for i_m in range(0, marks):
+    for i_m in range(marks):
         t = start + (marks - 1 - i_m) * LM
         segments = tl.cdiv(tl.minimum(end - t, LM), TS)
         o_mark = ((b * K + k) * tl.cdiv(L, LM) + t // LM) * N * CG
         h = settle(tl.load(p_mark + o_mark + o_nc, mask=m_c[:, None], other=0.0), p_scratch, o_tile)
         p, j = locate(t, k, L, H, W, MAP, False)
-        for i_s in range(0, segments):
+        for i_s in range(segments):
             tl.store(p_scratch + i_s * (BD * N) + o_tile, h)
-            for i in tl.static_range(TS):
+            for _s in tl.static_range(TS):
                 o = inside(p, L, RAGGED)
                 row = p_row + o * s_rl
-                x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
-                dt = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+                x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+                dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
                 if SOFTPLUS:
                     dt = softplus(dt)
                 h = tl.exp2(a * dt[:, None]) * h + (dt * x)[:, None] * tl.load(row + n)[None, :]
                 p, j = advance(p, j, k, L, H, W, MAP, False)
         tl.debug_barrier()
-        for i_s in range(0, segments):
+        p, j = locate(L - t - segments * TS, k, L, H, W, MAP, True)
+        for i_s in range(segments):
             i_t = segments - 1 - i_s
             ts = t + i_t * TS
-            p, j = locate(ts, k, L, H, W, MAP, False)
             hs = (tl.load(p_scratch + i_t * (BD * N) + o_tile),)
             decays = ()
             dts = ()
             raws = ()
             xs = ()
             cells = ()
+            for _b in tl.static_range(TS):
+                cells = (inside(p, L, RAGGED),) + cells
+                p, j = advance(p, j, k, L, H, W, MAP, True)
             for i in tl.static_range(TS):
-                o = inside(p, L, RAGGED)
+                o = cells[i]
                 row = p_row + o * s_rl
-                x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
-                raw = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+                x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+                raw = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
                 dt = raw
                 if SOFTPLUS:
                     dt = softplus(raw)
@@ -149,8 +172,6 @@ def scan_backward(
                 dts = dts + (dt,)
                 raws = raws + (raw,)
                 xs = xs + (x,)
-                cells = cells + (o,)
-                p, j = advance(p, j, k, L, H, W, MAP, False)
             for i in tl.static_range(TS - 1, -1, -1):
                 o = cells[i]
                 x = xs[i]
@@ -158,7 +179,7 @@ def scan_backward(
                 live = ts + i < end
                 m_t = c < tl.where(live, CG, 0) if RAGGED else m_c
                 m_n = n < tl.where(live, N, 0) if RAGGED else None
-                q = tl.load(p_q + o * s_ql, mask=m_t, other=0.0).to(tl.float32)
+                q = tl.load(p_q + o * s_l, mask=m_t, other=0.0).to(tl.float32)
                 row = p_row + o * s_rl
                 grow = p_grow + o * s_rl
                 tl.store(grow + N + n, tl.sum(q[:, None] * hs[i + 1], 0), mask=m_n)
@@ -175,7 +196,7 @@ def scan_backward(
                 if SKIP:
                     gx += q * b_d
                     b_gd += q * x
-                tl.store(p_gx + o * s_gl, gx, mask=m_t)
+                tl.store(p_gx + o * s_l, gx, mask=m_t)
                 if RAGGED:
                     gdt = tl.where(live, gdt, 0.0)
                 if BIAS:
@@ -185,7 +206,7 @@ def scan_backward(
                     tl.store(grow + 2 * N + r, tl.sum(gdt[:, None] * b_fold, 0), mask=m_r)
                     b_gw += gdt[:, None] * tl.load(row + 2 * N + r)[None, :]
                 else:
-                    tl.store(p_gdelta + o * s_gl, gdt, mask=m_t)
+                    tl.store(p_gdelta + o * s_l, gdt, mask=m_t)
     o_part = ((b * K + k) * NC + i_ch) * CG + c
     tl.store(p_ga + o_part[:, None] * N + n[None, :], b_ga, mask=m_c[:, None])
     if R > 0:

@@ -13,6 +13,10 @@ h = exp(A * sum) * h + end.
 are in ``p_delta``. ``p_a`` is (NS, D), NS <= N. ``K`` is the number of groups, or of directions if ``MAP``.
 """
 
+# mypy: ignore-errors
+# ruff: noqa: RUF005
+# The language of kernels is not checked as Python, and has no unpacking.
+
 from __future__ import annotations
 
 import triton
@@ -20,7 +24,21 @@ import triton.language as tl
 
 from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, softplus
 
-CHANNELS = "p_x p_delta p_w p_bias p_a p_d p_z p_y p_raw p_state p_sum p_mark p_last".split()
+CHANNELS = [
+    "p_x",
+    "p_delta",
+    "p_w",
+    "p_bias",
+    "p_a",
+    "p_d",
+    "p_z",
+    "p_y",
+    "p_raw",
+    "p_state",
+    "p_sum",
+    "p_mark",
+    "p_last",
+]
 
 
 @triton.jit
@@ -42,7 +60,7 @@ def raw_delta(p_delta, row, b_w, b_bias, r, m_c, N: tl.constexpr, R: tl.constexp
 def scan_ends(
     p_x, p_delta, p_row, p_w, p_bias, p_a, p_state, p_sum,
     L, H, W, CG, NS, RS, NC, LC,
-    s_xb, s_xl, s_xk, s_tb, s_tl, s_tk, s_rb, s_rl, s_rk4,
+    s_l, s_xk, s_rl, s_rk4,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr,
     BACK: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr, BIAS: tl.constexpr, RAGGED: tl.constexpr,
 ):  # fmt: skip
@@ -69,15 +87,16 @@ def scan_ends(
     t = i_ch * LC
     end = tl.minimum(t + LC, L)
     p, j = locate(L - end if BACK else t, k, L, H, W, MAP, BACK)
-    p_x += b * s_xb + k * s_xk + c
-    p_delta += b * s_tb + k * s_tk + c
-    p_row += b * s_rb + k * (s_rk4 * 4)
-    for i_u in range(0, tl.cdiv(end - t, U)):
+    o_x = b * L * s_l + k * s_xk + c
+    p_x += o_x
+    p_delta += o_x
+    p_row += b * L * s_rl + k * (s_rk4 * 4)
+    for i_u in range(tl.cdiv(end - t, U)):
         for i in tl.static_range(U):
             o = inside(p, L, RAGGED)
             row = p_row + o * s_rl
-            x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
-            dt = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+            x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+            dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
             if SOFTPLUS:
                 dt = softplus(dt)
             if RAGGED:
@@ -100,7 +119,7 @@ def scan_ends(
 def scan_forward(
     p_x, p_delta, p_row, p_w, p_bias, p_a, p_d, p_z, p_y, p_raw, p_state, p_sum, p_mark, p_last,
     L, H, W, CG, NS, RS, NC, LC,
-    s_xb, s_xl, s_xk, s_tb, s_tl, s_tk, s_zb, s_zl, s_yb, s_yl, s_yk, s_rb, s_rl, s_rk4,
+    s_l, s_xk, s_yb, s_yk, s_rl, s_rk4,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, LM: tl.constexpr,
     CHUNKED: tl.constexpr, MARKS: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, RAGGED: tl.constexpr,
@@ -130,7 +149,7 @@ def scan_forward(
     if CHUNKED:
         p_state += (b * K + k) * NC * N * CG
         p_sum += (b * K + k) * NC * CG + c
-        for i_e in range(0, i_ch):
+        for _e in range(i_ch):
             decay = tl.exp2(a * tl.load(p_sum, mask=m_c, other=0.0)[None, :])
             h = decay * h + tl.load(p_state + o_cn, mask=m_c[None, :], other=0.0)
             p_state += N * CG
@@ -138,25 +157,26 @@ def scan_forward(
     t = i_ch * LC
     end = tl.minimum(t + LC, L)
     p, j = locate(t, k, L, H, W, MAP, False)
-    p_x += b * s_xb + k * s_xk + c
-    p_delta += b * s_tb + k * s_tk + c
-    p_z += b * s_zb + k * s_xk + c
-    p_y += b * s_yb + k * s_yk + c
-    p_raw += b * s_yb + k * s_yk + c
-    p_row += b * s_rb + k * (s_rk4 * 4)
+    o_x = b * L * s_l + k * s_xk + c
+    p_x += o_x
+    p_delta += o_x
+    p_z += o_x
+    p_raw += o_x
+    p_y += b * s_yb + k.to(tl.int64) * s_yk + c
+    p_row += b * L * s_rl + k * (s_rk4 * 4)
     p_mark += ((b * K + k) * tl.cdiv(L, LM) + t // LM) * N * CG
     while t < end:
         if MARKS:
             tl.store(p_mark + o_cn, h, mask=m_c[None, :])
             p_mark += N * CG
-        for i_u in range(0, tl.cdiv(tl.minimum(end - t, LM), U)):
+        for i_u in range(tl.cdiv(tl.minimum(end - t, LM), U)):
             ys = ()
             cells = ()
             for i in tl.static_range(U):
                 o = inside(p, L, RAGGED)
                 row = p_row + o * s_rl
-                x = tl.load(p_x + o * s_xl, mask=m_c, other=0.0).to(tl.float32)
-                dt = raw_delta(p_delta + o * s_tl, row, b_w, b_bias, r, m_c, N, R)
+                x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+                dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
                 if SOFTPLUS:
                     dt = softplus(dt)
                 if RAGGED:
@@ -173,11 +193,11 @@ def scan_forward(
                 y = ys[i]
                 if GATE:
                     if MARKS:
-                        tl.store(p_raw + cells[i] * s_yl, y, mask=m_y)
-                    z = tl.load(p_z + cells[i] * s_zl, mask=m_y, other=0.0).to(tl.float32)
+                        tl.store(p_raw + cells[i] * s_l, y, mask=m_y)
+                    z = tl.load(p_z + cells[i] * s_l, mask=m_y, other=0.0).to(tl.float32)
                     y = y * z / (1.0 + tl.exp2(-z * LOG2E))
-                tl.store(p_y + cells[i] * s_yl, y, mask=m_y)
+                tl.store(p_y + cells[i] * s_l, y, mask=m_y)
         t += LM
     if LAST:
-        if end == L:
-            tl.store(p_last + (b * K + k) * N * CG + o_cn, h, mask=m_c[None, :])
+        m_last = c < tl.where(end == L, CG, 0)
+        tl.store(p_last + (b * K + k) * N * CG + o_cn, h, mask=m_last[None, :])

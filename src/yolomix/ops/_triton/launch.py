@@ -10,22 +10,7 @@ from torch import Tensor
 
 from yolomix.ops._triton.backward import scan_backward
 from yolomix.ops._triton.forward import scan_ends, scan_forward
-from yolomix.ops._triton.plan import BLOCK, MARK, SEGMENT, UNROLL, Sizes, chunks
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """Values (batch, groups, steps, channels), channels next to each other in memory; ``stride_k`` may be 0."""
-
-    tensor: Tensor
-    stride_b: int
-    stride_l: int
-    stride_k: int
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Strides of picture, step and group, in elements."""
-        return self.stride_b, self.stride_l, self.stride_k
+from yolomix.ops._triton.plan import BLOCK, MARK, SEGMENT, UNROLL, Sizes, chunks, tile
 
 
 @dataclass(frozen=True)
@@ -34,8 +19,8 @@ class Scan:
 
     Args:
         sizes: its sizes.
-        x: input.
-        delta: raw step sizes; None when ``w`` projects them from the rows.
+        x: input, (B, L, K * channels) contiguous; of a map (B, L, channels), which all directions read.
+        delta: raw step sizes, of the shape of x; None when ``w`` projects them from the rows.
         rows: (B, L, K, row) float32, contiguous: N numbers of B, N of C, R inputs of delta.
         w: projection of delta, (RS, K * channels) float32.
         bias: added to delta, (K * channels,).
@@ -45,8 +30,8 @@ class Scan:
     """
 
     sizes: Sizes
-    x: Lanes
-    delta: Lanes | None
+    x: Tensor
+    delta: Tensor | None
     rows: Tensor
     w: Tensor | None
     bias: Tensor | None
@@ -56,7 +41,7 @@ class Scan:
 
     def empty(self, *shape: int) -> Tensor:
         """Float32 memory on the device of the scan."""
-        return self.x.tensor.new_empty(shape, dtype=torch.float32)
+        return self.x.new_empty(shape, dtype=torch.float32)
 
     def states(self, count: int) -> Tensor:
         """Room for ``count`` states of every sequence, (B, K, count, N, channels)."""
@@ -75,7 +60,6 @@ class Scan:
             "K": s.groups,
             "N": s.N,
             "R": s.R,
-            "BD": BLOCK,
             "MAP": s.rank > 0,
             "SOFTPLUS": self.softplus,
             "BIAS": self.bias is not None,
@@ -84,49 +68,43 @@ class Scan:
         }
 
     @property
-    def row_strides(self) -> tuple[int, int, int]:
-        """Strides of a row: picture and cell in elements, group in units of four elements."""
-        s = self.sizes
-        return s.length * s.groups * s.row, s.groups * s.row, s.row // 4
-
-    def delta_lanes(self) -> Lanes:
+    def steps(self) -> Tensor:
         """Raw step sizes, or the input in their place where they are projected."""
-        return self.delta or self.x
+        return self.x if self.delta is None else self.delta
 
-    def ends(self, values: Lanes, cut: tuple[int, int], back: bool) -> tuple[Tensor, Tensor]:
+    def ends(self, values: Tensor, cut: tuple[int, int], back: bool) -> tuple[Tensor, Tensor]:
         """What each chunk leaves behind, and its sum of delta; buffers of one element for a single chunk."""
-        s, count = self.sizes, cut[0]
+        s, count, x = self.sizes, cut[0], self.x
         if count == 1:
             return self.empty(1), self.empty(1)
         state, total = self.states(count), self.empty(s.batch, s.groups, count, s.channels)
-        x, delta = values, self.delta_lanes()
-        scan_ends[(s.sequences * count,)](
-            x.tensor, delta.tensor, self.rows, _or(self.w, x), _or(self.bias, x), self.A, state, total,
-            *self.geometry(cut), *x.strides, *delta.strides, *self.row_strides,
-            U=UNROLL, BACK=back, **self.flags(UNROLL),
+        scan_ends[(s.sequences(BLOCK) * count,)](
+            values, self.steps, self.rows, _or(self.w, x), _or(self.bias, x), self.A, state, total,
+            *self.geometry(cut), s.step, s.x_group, *s.row_strides,
+            BD=BLOCK, U=UNROLL, BACK=back, **self.flags(UNROLL),
         )  # fmt: skip
         return state, total
 
 
 def forward(
-    scan: Scan, y: Lanes, z: Lanes | None, raw: Tensor | None, train: bool, last: bool
+    scan: Scan, y: Tensor, z: Tensor | None, raw: Tensor | None, train: bool, last: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Write the outputs into y, and those before the gate into ``raw``, which has the strides of y.
+    """Write the outputs into y, and those before the gate into ``raw``.
 
+    y: (B, L, K * channels), of a map (B, K, L, channels); z and raw: of the shape of x.
     Returns the marks that ``backward`` needs (one element without ``train``) and the last state (B, K, N, channels).
     """
-    s, x, delta = scan.sizes, scan.x, scan.delta_lanes()
-    with on_device(x.tensor):
-        cut = chunks(s, x.tensor.device)
+    s, x = scan.sizes, scan.x
+    with on_device(x):
+        cut = chunks(s, BLOCK, x.device)
         state, total = scan.ends(x, cut, back=False)
         marks = scan.states(s.marks) if train else scan.empty(1)
         final = scan.states(1)[:, :, 0] if last else None
-        gate = z or x
-        scan_forward[(s.sequences * cut[0],)](
-            x.tensor, delta.tensor, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x),
-            gate.tensor, y.tensor, _or(raw, y), state, total, marks, _or(final, x),
-            *scan.geometry(cut), *x.strides, *delta.strides, gate.stride_b, gate.stride_l, *y.strides,
-            *scan.row_strides, U=UNROLL, LM=MARK, CHUNKED=cut[0] > 1, MARKS=train, LAST=last,
+        scan_forward[(s.sequences(BLOCK) * cut[0],)](
+            x, scan.steps, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x), _or(z, x),
+            y, _or(raw, y), state, total, marks, _or(final, x),
+            *scan.geometry(cut), s.step, s.x_group, *s.y_strides, *s.row_strides,
+            BD=BLOCK, U=UNROLL, LM=MARK, CHUNKED=cut[0] > 1, MARKS=train, LAST=last,
             SKIP=scan.D is not None, GATE=z is not None, **scan.flags(UNROLL),
         )  # fmt: skip
     return marks, final
@@ -150,33 +128,42 @@ class Gradients:
     bias: Tensor
     D: Tensor
 
+    def total_rows(self) -> Tensor:
+        """Gradient of the rows, (B, L, K, row)."""
+        return self.rows[0] if self.rows.shape[0] == 1 else self.rows.sum(0)
 
-def backward(scan: Scan, q: Lanes, marks: Tensor, last: Tensor | None, gx: Lanes, gdelta: Tensor | None) -> Gradients:
-    """Write the gradients of the input into gx, and of delta into ``gdelta``, which has the strides of gx.
 
-    q: gradient of the outputs before the gate; marks: from ``forward``; last: gradient of the last state,
-    (B, K, N, channels).
+def backward(scan: Scan, q: Tensor, marks: Tensor, last: Tensor | None, gx: Tensor, gdelta: Tensor | None) -> Gradients:
+    """Write the gradients of the input into gx and of delta into ``gdelta``; return those of the parameters.
+
+    q: gradient of the outputs before the gate, of the shape of x; marks: from ``forward``; last: gradient of the last
+    state, (B, K, N, channels); gx: of the shape of y; gdelta: of the shape of x.
     """
-    s, x, delta = scan.sizes, scan.x, scan.delta_lanes()
-    with on_device(x.tensor):
-        cut = chunks(s, x.tensor.device)
-        count = s.sequences * cut[0]
+    s, x = scan.sizes, scan.x
+    with on_device(x):
+        block = tile(s.N)
+        cut = chunks(s, block, x.device)
+        programs = s.sequences(block) * cut[0]
         state, total = scan.ends(q, cut, back=True)
-        part = (s.batch, s.groups, cut[0], s.channels)
-        out = Gradients(
-            scan.empty(s.blocks, s.batch, s.length, s.groups, s.row),
-            scan.empty(*part, s.N), scan.empty(*part, s.R), scan.empty(*part), scan.empty(*part),
-        )  # fmt: skip
-        scratch, fold = scan.empty(count, MARK // SEGMENT, BLOCK, s.N), scan.empty(count, BLOCK, max(1, s.R))
-        scan_backward[(count,)](
-            x.tensor, q.tensor, delta.tensor, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x),
+        out = _room(scan, block, cut[0])
+        scratch, fold = scan.empty(programs, MARK // SEGMENT, block, s.N), scan.empty(programs, block, max(1, s.R))
+        scan_backward[(programs,)](
+            x, q, scan.steps, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x),
             state, total, _or(last, x), marks, scratch, fold,
-            gx.tensor, _or(gdelta, gx), out.rows, out.A, out.w, out.bias, out.D,
-            *scan.geometry(cut), *x.strides, *q.strides, *delta.strides, *gx.strides, *scan.row_strides,
-            out.rows.stride(0), TS=SEGMENT, LM=MARK, CHUNKED=cut[0] > 1, LAST=last is not None,
+            gx, _or(gdelta, gx), out.rows, out.A, out.w, out.bias, out.D,
+            *scan.geometry(cut), s.step, s.x_group, *s.y_strides, *s.row_strides, out.rows.stride(0),
+            BD=block, TS=SEGMENT, LM=MARK, CHUNKED=cut[0] > 1, LAST=last is not None,
             SKIP=scan.D is not None, **scan.flags(SEGMENT),
         )  # fmt: skip
     return out
+
+
+def _room(scan: Scan, block: int, count: int) -> Gradients:
+    """Memory for the gradients of ``count`` chunks in channel blocks of that size."""
+    s = scan.sizes
+    part = (s.batch, s.groups, count, s.channels)
+    rows = scan.empty(s.blocks(block), s.batch, s.length, s.groups, s.row)
+    return Gradients(rows, scan.empty(*part, s.N), scan.empty(*part, s.R), scan.empty(*part), scan.empty(*part))
 
 
 def on_device(x: Tensor) -> AbstractContextManager[object]:
@@ -184,6 +171,6 @@ def on_device(x: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-def _or(tensor: Tensor | None, instead: Lanes) -> Tensor:
+def _or(tensor: Tensor | None, instead: Tensor) -> Tensor:
     """A tensor to point at where there is none: the kernel's flags say that it is not read."""
-    return instead.tensor if tensor is None else tensor
+    return instead if tensor is None else tensor

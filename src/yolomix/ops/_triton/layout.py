@@ -8,30 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops._triton.launch import Lanes
 from yolomix.ops._triton.plan import Sizes
 
 
 def channel_last(x: Tensor) -> Tensor:
-    """(B, D, L) with the channels next to each other in memory: the tensor itself, or a copy."""
-    return x if x.stride(1) == 1 or x.shape[1] == 1 else x.transpose(1, 2).contiguous().transpose(1, 2)
+    """(B, D, L) as contiguous (B, L, D): the memory itself if that is its order, else a copy."""
+    return x.transpose(1, 2).contiguous()
 
 
 def empty_sequences(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Room for (B, D, L) values with the channels next to each other in memory, as kernels write them."""
+    """Room for values of (B, D, L), as contiguous (B, L, D)."""
     batch, channels, length = x.shape
-    return x.new_empty(batch, length, channels, dtype=dtype or x.dtype).transpose(1, 2)
-
-
-def lanes(x: Tensor, sizes: Sizes) -> Lanes:
-    """(B, D, L) with the channels next to each other, as groups of channels."""
-    return Lanes(x, x.stride(0), x.stride(2), sizes.channels)
+    return x.new_empty((batch, length, channels), dtype=dtype or x.dtype)
 
 
 def rows(B: Tensor, C: Tensor, sizes: Sizes) -> Tensor:
     """B and C of every step side by side, (B, L, G, 2N) float32, zero where N pads the states."""
-    make = torch.empty if sizes.N == sizes.states else torch.zeros
-    out = make(sizes.batch, sizes.length, sizes.groups, 2, sizes.N, dtype=torch.float32, device=B.device)
+    out = B.new_zeros((sizes.batch, sizes.length, sizes.groups, 2, sizes.N), dtype=torch.float32)
     for part, matrix in enumerate((B, C)):
         grouped = matrix if matrix.dim() == 4 else matrix[:, None]
         by_step = grouped.permute(0, 3, 1, 2)  # (B, L, G', N)
@@ -46,10 +39,11 @@ def groups(B: Tensor, C: Tensor) -> int:
 
 def matrix_gradient(found: Tensor, part: int, matrix: Tensor, sizes: Sizes) -> Tensor:
     """Gradient of B (part 0) or C (part 1), in its shape and type, from gradients of the rows (B, L, G, 2N)."""
-    grad = found.unflatten(3, (-1, sizes.N))[:, :, :, part, : sizes.states].permute(0, 2, 3, 1)  # (B, G, N, L)
+    own_part = found[..., part * sizes.N :][..., : sizes.states]
+    grad = own_part.permute(0, 2, 3, 1)  # (B, G, N, L)
     own = int(matrix.shape[1]) if matrix.dim() == 4 else 1
     if own != sizes.groups:
-        grad = grad.unflatten(1, (own, -1)).sum(2)
+        grad = grad.reshape(sizes.batch, own, -1, *grad.shape[2:]).sum(2)
     return matrix.new_empty(matrix.shape).copy_(grad if matrix.dim() == 4 else grad[:, 0])
 
 
@@ -77,5 +71,5 @@ def state_out(state: Tensor, states: int) -> Tensor:
 
 def state_in(state: Tensor, sizes: Sizes) -> Tensor:
     """The kernel's form of (B, D, N): (B, G, N, channels) float32, zeros where N pads the states."""
-    grouped = state.float().unflatten(1, (sizes.groups, sizes.channels)).transpose(2, 3)
+    grouped = state.float().reshape(sizes.batch, sizes.groups, sizes.channels, sizes.states).transpose(2, 3)
     return F.pad(grouped, (0, 0, 0, sizes.N - sizes.states)).contiguous()

@@ -3,6 +3,9 @@
 Kernel names: ``p_`` pointer, ``b_`` loaded block, ``o_`` offsets, ``m_`` mask, ``i_`` index, ``s_`` stride in elements.
 """
 
+# mypy: ignore-errors
+# The language of kernels is not checked as Python.
+
 from __future__ import annotations
 
 import triton

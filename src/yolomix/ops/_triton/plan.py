@@ -10,6 +10,7 @@ BLOCK = 32  # channels of a program: one warp, one channel per lane
 MARK = 32  # steps between two saved states: fewer of them cost memory, more of them cost scratch
 UNROLL = 4  # steps of the forward kernel whose loads are in flight together
 SEGMENT = 2  # steps whose states the backward kernel holds in registers; four spill
+TILE = 512  # states of a program of the backward kernel: 16 per lane
 WARPS = 12  # programs per multiprocessor below which sequences are cut into chunks
 SHORTEST = 2 * MARK  # steps of the shortest chunk
 
@@ -57,19 +58,43 @@ class Sizes:
         return 2 * self.N + self.R
 
     @property
-    def blocks(self) -> int:
-        """Channel blocks of a group."""
-        return -(-self.channels // BLOCK)
-
-    @property
     def marks(self) -> int:
         """Saved states of a sequence."""
         return -(-self.length // MARK)
 
     @property
-    def sequences(self) -> int:
+    def mapped(self) -> bool:
+        """Whether this is a map that every direction reads in its own order, not groups of channels of a sequence."""
+        return self.rank > 0
+
+    @property
+    def step(self) -> int:
+        """Elements from a step, or cell, to the next in everything that has channels."""
+        return self.channels if self.mapped else self.groups * self.channels
+
+    @property
+    def x_group(self) -> int:
+        """Elements from a group to the next in the input."""
+        return 0 if self.mapped else self.channels
+
+    @property
+    def y_strides(self) -> tuple[int, int]:
+        """Elements from a picture, and from a group, to the next in the output: a direction has a map of its own."""
+        group = self.length * self.channels if self.mapped else self.channels
+        return self.length * self.groups * self.channels, group
+
+    @property
+    def row_strides(self) -> tuple[int, int]:
+        """From a step to the next in the rows, in elements; from a group to the next, in units of four elements."""
+        return self.groups * self.row, self.row // 4
+
+    def blocks(self, block: int) -> int:
+        """Channel blocks of a group."""
+        return -(-self.channels // block)
+
+    def sequences(self, block: int) -> int:
         """Programs without chunks."""
-        return self.batch * self.groups * self.blocks
+        return self.batch * self.groups * self.blocks(block)
 
 
 def power_of_two(n: int) -> int:
@@ -77,9 +102,14 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def chunks(sizes: Sizes, device: torch.device) -> tuple[int, int]:
+def tile(N: int) -> int:
+    """Channels of a program of the backward kernel: what a warp's registers hold of states, at most a lane each."""
+    return min(BLOCK, TILE // N)
+
+
+def chunks(sizes: Sizes, block: int, device: torch.device) -> tuple[int, int]:
     """Chunks of a sequence, and the steps of each: a multiple of ``MARK``."""
-    wanted = -(-programs(device) // sizes.sequences)
+    wanted = -(-programs(device) // sizes.sequences(block))
     most = max(1, sizes.length // SHORTEST)
     steps = -(-sizes.length // min(wanted, most))
     steps = -(-steps // MARK) * MARK

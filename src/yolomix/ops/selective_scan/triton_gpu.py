@@ -77,11 +77,11 @@ def scan_op(
     scan = _scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
     out = layout.empty_sequences(u)
     raw = layout.empty_sequences(u) if train and z is not None else None
-    gate = None if z is None else layout.lanes(layout.channel_last(z), scan.sizes)
-    marks, last = forward(scan, layout.lanes(out, scan.sizes), gate, raw, train, return_last_state)
+    gate = None if z is None else layout.channel_last(z)
+    marks, last = forward(scan, out, gate, raw, train, return_last_state)
     nothing = u.new_empty(0, dtype=torch.float32)
     state = nothing if last is None else layout.state_out(last, scan.sizes.states).contiguous()
-    return out, state, u.new_empty(0) if raw is None else raw, marks if train else nothing.clone()
+    return out.transpose(1, 2), state, u.new_empty(0) if raw is None else raw, marks if train else nothing.clone()
 
 
 @scan_op.register_fake
@@ -103,7 +103,7 @@ def _(
     marks = (s.batch, s.groups, s.marks, s.N, s.channels) if train else (0,)
     raw = layout.empty_sequences(u) if train and z is not None else u.new_empty(0)
     narrow = [u.new_empty(shape, dtype=torch.float32) for shape in (state, marks)]
-    return layout.empty_sequences(u), narrow[0], raw, narrow[1]
+    return layout.empty_sequences(u).transpose(1, 2), narrow[0], raw, narrow[1]
 
 
 @torch.library.custom_op("yolomix::triton_scan_backward", mutates_args=())
@@ -128,11 +128,11 @@ def scan_backward_op(
     q, dz = (dout, u.new_empty(0)) if z is None else _ungate(dout, z, raw)
     du, ddelta = layout.empty_sequences(u), layout.empty_sequences(u, delta.dtype)
     last = None if dlast is None else layout.state_in(dlast, s)
-    found = backward(scan, layout.lanes(layout.channel_last(q), s), marks, last, layout.lanes(du, s), ddelta)
-    rows = found.rows[0] if s.blocks == 1 else found.rows.sum(0)
+    found = backward(scan, layout.channel_last(q), marks, last, du, ddelta)
+    rows = found.total_rows()
     matrices = (layout.matrix_gradient(rows, part, matrix, s) for part, matrix in enumerate((B, C)))
     dD, dbias = layout.channel_gradient(found.D, D), layout.channel_gradient(found.bias, delta_bias)
-    return [du, ddelta, layout.rates_gradient(found.A, A), *matrices, dD, dz, dbias]
+    return [du.transpose(1, 2), ddelta.transpose(1, 2), layout.rates_gradient(found.A, A), *matrices, dD, dz, dbias]
 
 
 @scan_backward_op.register_fake
@@ -151,10 +151,10 @@ def _(
     raw: Tensor,
     marks: Tensor,
 ) -> list[Tensor]:
-    sequences = [layout.empty_sequences(u), layout.empty_sequences(u, delta.dtype)]
+    sequences = [layout.empty_sequences(u, x.dtype).transpose(1, 2) for x in (u, delta)]
     dense = [x.new_empty(x.shape) for x in (A, B, C)]
     channels = [u.new_empty(0, dtype=torch.float32) if x is None else x.new_empty(x.shape) for x in (D, delta_bias)]
-    dz = u.new_empty(0) if z is None else layout.empty_sequences(z)
+    dz = u.new_empty(0) if z is None else layout.empty_sequences(z).transpose(1, 2)
     return [*sequences, *dense, channels[0], dz, channels[1]]
 
 
@@ -196,7 +196,7 @@ def _scan(
     delta_softplus: bool,
 ) -> Scan:
     s = _sizes(u, A, B, C)
-    x, steps = (layout.lanes(layout.channel_last(m), s) for m in (u, delta))
+    x, steps = layout.channel_last(u), layout.channel_last(delta)
     return Scan(s, x, steps, layout.rows(B, C, s), None, delta_bias, layout.rates(A), D, delta_softplus)
 
 
@@ -205,6 +205,6 @@ def _ungate(dout: Tensor, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     wide = z.float()
     gate = torch.sigmoid(wide)
     silu = wide * gate
-    dz = layout.empty_sequences(z)
-    dz.copy_(dout * raw * (gate + silu * (1 - gate)))
+    dz = layout.empty_sequences(z).transpose(1, 2)
+    dz.copy_(dout * raw.transpose(1, 2) * (gate + silu * (1 - gate)))
     return dout * silu, dz

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolomix.ops._triton import available, layout
-from yolomix.ops._triton.launch import Lanes, Scan, backward, forward
+from yolomix.ops._triton.launch import Scan, backward, forward
 from yolomix.ops._triton.plan import Sizes
 
 ROOM = 1 << 28  # bytes of the outputs of four directions that are held at a time
@@ -58,7 +58,7 @@ def ss2d_op(
     for part in _parts(cells):
         scan = parameters.scan(cells[part])
         y = scan.empty(scan.sizes.batch, 4, scan.sizes.length, scan.sizes.channels)
-        mark, _ = forward(scan, _directions(y), None, None, train, False)
+        mark, _ = forward(scan, y, None, None, train, False)
         torch.sum(y, 1, out=out[part].flatten(1, 2))
         marks.append(mark)
     kept = (marks[0] if len(marks) == 1 else torch.cat(marks)) if train else out.new_empty(0)
@@ -147,7 +147,7 @@ class _Parameters:
     def _rows(self, weight: Tensor) -> Tensor:
         """x_proj (4, R + 2N, D) in the order and padding of the kernels' rows."""
         s = self.sizes
-        r, b, c = weight.split([self.rank, self.states, self.states], dim=1)
+        r, b, c = torch.split(weight, [self.rank, self.states, self.states], dim=1)
         states, numbers = (0, 0, 0, s.N - self.states), (0, 0, 0, s.R - self.rank)
         return torch.cat([F.pad(b, states), F.pad(c, states), F.pad(r, numbers)], dim=1).flatten(0, 1)
 
@@ -156,16 +156,15 @@ class _Parameters:
         batch, height, width, channels = cells.shape
         s = Sizes(batch, 4, channels, self.states, self.rank, height, width)
         rows = cells.flatten(0, 2).float() @ self.projection.t()
-        x = Lanes(cells, height * width * channels, channels, 0)
-        return Scan(s, x, None, rows, self.w, self.bias, self.A, self.D, True)
+        return Scan(s, cells, None, rows, self.w, self.bias, self.A, self.D, True)
 
     def gradients(self, cells: Tensor, q: Tensor, marks: Tensor, dx: Tensor) -> list[Tensor]:
         """Write the gradient of the pictures (B, H, W, D) into dx; those of the parameters as ``ss2d`` has them."""
         scan = self.scan(cells)
         s = scan.sizes
         gx = scan.empty(s.batch, 4, s.length, s.channels)
-        found = backward(scan, Lanes(q, s.length * s.channels, s.channels, 0), marks, None, _directions(gx), None)
-        rows = (found.rows[0] if s.blocks == 1 else found.rows.sum(0)).flatten(0, 1).flatten(1)  # (B * L, 4 * row)
+        found = backward(scan, q, marks, None, gx, None)
+        rows = found.total_rows().flatten(0, 1).flatten(1)  # (B * L, 4 * row)
         total = gx.sum(1).flatten(0, 1).addmm_(rows, self.projection)
         dx.copy_(total.view(dx.shape))
         dw = found.w.sum((0, 2))[..., : s.rank]
@@ -176,13 +175,8 @@ class _Parameters:
     def _weight(self, rows: Tensor) -> Tensor:
         """Rows in the kernels' order and padding as x_proj, (4, R + 2N, D)."""
         s = self.sizes
-        b, c, r = rows.view(4, s.row, self.channels).split([s.N, s.N, s.R], dim=1)
+        b, c, r = torch.split(rows.view(4, s.row, self.channels), [s.N, s.N, s.R], dim=1)
         return torch.cat([r[:, : self.rank], b[:, : self.states], c[:, : self.states]], dim=1)
-
-
-def _directions(values: Tensor) -> Lanes:
-    """(B, 4, L, D), one map per direction."""
-    return Lanes(values, values.stride(0), values.stride(2), values.stride(1))
 
 
 def _parts(cells: Tensor) -> Iterator[slice]:
