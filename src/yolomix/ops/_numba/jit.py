@@ -40,21 +40,24 @@ def _sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(ops.rglob("*numba*/*.py")) + sorted(ops.rglob("*numba*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]
 
 
-def _stamped(locator: type) -> type:
-    """Numba's stamp of a kernel is its own file's; a changed helper in another file must make it stale as well."""
+def _versioned(locator: type) -> type:
+    """Numba tells versions of a kernel apart by its own file alone; a change of a helper elsewhere counts as well.
 
-    class Stamped(locator):  # type: ignore[misc]
-        def get_source_stamp(self) -> tuple[Any, str]:
-            return super().get_source_stamp(), _sources()
+    The digest is in the file name: an index of another version is not even read, since it may name types that are gone.
+    """
 
-    return Stamped
+    class Versioned(locator):  # type: ignore[misc]
+        def get_disambiguator(self) -> str:
+            return f"{super().get_disambiguator()}{_sources()}"
+
+    return Versioned
 
 
 class _Stored(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_stamped(locator) for locator in caching.CompileResultCacheImpl._locator_classes]
+    _locator_classes = [_versioned(locator) for locator in caching.CompileResultCacheImpl._locator_classes]
 
 
 class _Cache(caching.FunctionCache):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from numba.extending import overload
 from torch import Tensor
 
 from yolomix.ops._numba.jit import helper
-from yolomix.ops._numba.simd import LANES, load, spread, store, transpose
+from yolomix.ops._numba.simd import LANES, load, prefetch, spread, store, transpose
 
 TILE = 64  # steps that are staged in the first-level cache at a time, and between two saved states
 
@@ -39,10 +39,15 @@ class PerStep(NamedTuple):
     step: int
 
 
-class PerChannel(NamedTuple):
-    """B or C as (D, N), packed: one number per channel and state, the same at all steps."""
+class Either(NamedTuple):
+    """B or C in either form: as in ``PerStep``, or constant (D, N), packed, and then without strides."""
 
     data: np.ndarray
+    constant: bool
+    batch: int
+    group: int
+    state: int
+    step: int
 
 
 def flat(tensor: Tensor) -> np.ndarray:
@@ -122,6 +127,17 @@ def stage(source, b, channel, step, steps, tile):
 
 
 @helper
+def prefetch_line(source, b, channel, step, i):
+    """Ask for line i of the ``TILE`` * ``LANES`` / 16 cache lines that ``stage`` is going to read."""
+    start = b * source.batch + channel * source.channel + step * source.step
+    if source.channel == 1:
+        prefetch(source.data, start + i * source.step)
+    else:
+        per_row = TILE // 16
+        prefetch(source.data, start + (i // per_row) * source.channel + (i % per_row) * 16)
+
+
+@helper
 def unstage(tile, target, b, channel, step, steps):
     """Copy a tile (steps, LANES) to the steps of a block of channels."""
     start = b * target.batch + channel * target.channel + step * target.step
@@ -166,18 +182,27 @@ def _here(matrix, b, group, block, N, step):
         return lambda matrix, b, group, block, N, step: Here(
             matrix, b * matrix.batch + group * matrix.group + step * matrix.step
         )
-    return lambda matrix, b, group, block, N, step: Here(matrix, block * N * LANES)
+    return lambda matrix, b, group, block, N, step: Here(
+        matrix,
+        block * N * LANES if matrix.constant else b * matrix.batch + group * matrix.group + step * matrix.step,
+    )
 
 
 @overload(value)
 def _value(at, n, t):
     if _is(at[0], PerStep):
         return lambda at, n, t: spread(at.matrix.data, at.start + n * at.matrix.state + t * at.matrix.step)
-    return lambda at, n, t: load(at.matrix.data, at.start + n * LANES)
+
+    def either(at, n, t):
+        if at.matrix.constant:
+            return load(at.matrix.data, at.start + n * LANES)
+        return spread(at.matrix.data, at.start + n * at.matrix.state + t * at.matrix.step)
+
+    return either
 
 
 @overload(slot)
 def _slot(at, n, t):
     if _is(at[0], PerStep):
         return lambda at, n, t: n * TILE + t
-    return lambda at, n, t: n
+    return lambda at, n, t: n if at.matrix.constant else n * TILE + t

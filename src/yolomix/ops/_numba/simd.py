@@ -120,6 +120,20 @@ def spread(_typing: Any, array: Any, index: Any) -> Emitted:
 
 
 @intrinsic
+def prefetch(_typing: Any, array: Any, index: Any) -> Emitted:
+    """Ask for the cache line of ``array[index]`` to come to the second-level cache; any index is harmless."""
+
+    def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        pointer = b.bitcast(_at(context, b, signature, args, 0, 1), byte)
+        read, second_level, data = (ir.Constant(INT, i) for i in (0, 2, 1))
+        call(b, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), emit
+
+
+@intrinsic
 def splat(_typing: Any, number: Any) -> Emitted:
     """A number, rounded to float32, in every lane."""
 
@@ -157,6 +171,22 @@ def lane_sum(_typing: Any, x: Any) -> Emitted:
 
 
 @intrinsic
+def lane_sums(_typing: Any, array: Any, index: Any) -> Emitted:
+    """The sums over the lanes of ``LANES`` vectors that lie one behind the other: sum i in lane i."""
+
+    def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
+        first = _at(context, b, signature, args, 0, 1)
+        rows = [_load(b, b.gep(first, [ir.Constant(INT, i * LANES)])) for i in range(LANES)]
+        side = 1
+        while side < LANES:  # a transposition that adds the halves it brings together
+            rows = [b.fadd(*_exchanged(b, rows[i], rows[i + 1], side)) for i in range(0, len(rows), 2)]
+            side *= 2
+        return rows[0]
+
+    return vec(array, index), emit
+
+
+@intrinsic
 def transpose(
     _typing: Any, source: Any, start: Any, stride: Any, target: Any, target_start: Any, target_stride: Any
 ) -> Emitted:
@@ -180,15 +210,18 @@ def _transposed(b: Builder, rows: list[Any]) -> list[Any]:
     """Exchange ever larger off-diagonal squares, 1 to LANES / 2 wide: log2(LANES) rounds of two-vector shuffles."""
     side = 1
     while side < LANES:
-        top = [LANES + k - side if k & side else k for k in range(LANES)]
-        bottom = [LANES + k if k & side else k + side for k in range(LANES)]
         for i in range(LANES):
             if not i & side:
-                pair = rows[i], rows[i + side]
-                rows[i] = b.shuffle_vector(*pair, ir.Constant(INTS, top))
-                rows[i + side] = b.shuffle_vector(*pair, ir.Constant(INTS, bottom))
+                rows[i], rows[i + side] = _exchanged(b, rows[i], rows[i + side], side)
         side *= 2
     return rows
+
+
+def _exchanged(b: Builder, x: Any, y: Any, side: int) -> tuple[Any, Any]:
+    """Two rows after the exchange of the squares of this width."""
+    top = [LANES + k - side if k & side else k for k in range(LANES)]
+    bottom = [LANES + k if k & side else k + side for k in range(LANES)]
+    return b.shuffle_vector(x, y, ir.Constant(INTS, top)), b.shuffle_vector(x, y, ir.Constant(INTS, bottom))
 
 
 def _arithmetic(python: Callable[..., Any], instruction: str) -> None:

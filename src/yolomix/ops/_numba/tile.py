@@ -13,7 +13,7 @@ import numpy as np
 
 from yolomix.ops._numba.jit import helper
 from yolomix.ops._numba.layout import TILE, aligned, slot, value
-from yolomix.ops._numba.simd import LANES, fma, lane_sum, load, store
+from yolomix.ops._numba.simd import LANES, fma, lane_sum, lane_sums, load, store
 from yolomix.ops._numba.vecmath import exp2
 
 # mypy: disable-error-code="no-untyped-def"
@@ -146,18 +146,20 @@ def _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_
     a0, a1 = load(rates, n * LANES), load(rates, (n + 1) * LANES)
     g0, g1 = load(carry, n * LANES), load(carry, (n + 1) * LANES)
     s0, s1 = load(rates_grad, n * LANES), load(rates_grad, (n + 1) * LANES)
+    h0, h1 = load(history.states, 2 * steps * LANES), load(history.states, (2 * steps + 1) * LANES)
     for t in range(steps - 1, -1, -1):
         i = 2 * t * LANES
         q, x, d = load(grad.y, t * LANES), load(tile.drive, t * LANES), load(tile.delta, t * LANES)
-        _add_product(C_grad, slot(C, n, t), q, load(history.states, i + 2 * LANES))
-        _add_product(C_grad, slot(C, n + 1, t), q, load(history.states, i + 3 * LANES))
+        _add_product(C_grad, slot(C, n, t), q, h0)
+        _add_product(C_grad, slot(C, n + 1, t), q, h1)
         g0, g1 = fma(q, value(C, n, t), g0), fma(q, value(C, n + 1, t), g1)
         _add_product(B_grad, slot(B, n, t), x, g0)
         _add_product(B_grad, slot(B, n + 1, t), x, g1)
         to_drive = fma(g0, value(B, n, t), load(grad.drive, t * LANES))
         store(grad.drive, t * LANES, fma(g1, value(B, n + 1, t), to_drive))
         g0, g1 = g0 * load(history.decays, i), g1 * load(history.decays, i + LANES)
-        w0, w1 = g0 * load(history.states, i), g1 * load(history.states, i + LANES)
+        h0, h1 = load(history.states, i), load(history.states, i + LANES)
+        w0, w1 = g0 * h0, g1 * h1
         s0, s1 = fma(w0, d, s0), fma(w1, d, s1)
         store(grad.delta, t * LANES, fma(w1, a1, fma(w0, a0, load(grad.delta, t * LANES))))
     store(carry, n * LANES, g0)
@@ -204,6 +206,11 @@ def _add_product(sums, i, x, y):
 @helper
 def sum_lanes(sums, N, steps, target, start, state, step):
     """Write the lane sums of the (N, TILE) vectors of a tile to ``target[start + n * state + t * step]``."""
+    whole, totals = steps - steps % LANES, aligned(LANES)
     for n in range(N):
-        for t in range(steps):
+        for t in range(0, whole, LANES):
+            store(totals, 0, lane_sums(sums, (n * TILE + t) * LANES))
+            for i in range(LANES):
+                target[start + n * state + (t + i) * step] = totals[i]
+        for t in range(whole, steps):
             target[start + n * state + t * step] = lane_sum(load(sums, (n * TILE + t) * LANES))

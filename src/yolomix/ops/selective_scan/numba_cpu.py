@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolomix.ops._numba import pool
-from yolomix.ops._numba.layout import PerChannel, PerStep, flat, in_rows, pack, padded, rows, tiles, unpack
+from yolomix.ops._numba.layout import Either, PerStep, flat, in_rows, pack, padded, rows, tiles, unpack
+from yolomix.ops._numba.register import operator
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
 from yolomix.ops.selective_scan.numba_kernels import Flags, Given, Grads, Sizes, backward, forward
@@ -45,7 +46,7 @@ def run(
     tensors = (u, delta, A, B, C, D, z, delta_bias)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     B, C, groups = _same_groups(B.float(), C.float())
-    out, last, _, _ = selective_scan_numba(
+    out, last, _, _ = scan(
         _pad(u.float(), 1, groups),
         _pad(delta.float(), 1, groups),
         _pad(A.float(), 0, groups),
@@ -86,8 +87,7 @@ def _crop(x: Tensor, groups: int, channels: int) -> Tensor:
     return x.unflatten(1, (groups, -1))[:, :, : channels // groups].flatten(1, 2)
 
 
-@torch.library.custom_op("yolomix::selective_scan_numba", mutates_args=(), device_types="cpu")
-def selective_scan_numba(
+def _forward(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, bias: Tensor | None,
     softplus: bool, save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
@@ -100,7 +100,7 @@ def selective_scan_numba(
     states = u.new_zeros(u.shape[0], *pack(A).shape)
     sizes = _sizes(u, A, B, C, tasks=torch.get_num_threads())
     args = (
-        rows(u), rows(delta), rows(u if z is None else z), _matrix(B), _matrix(C), flat(pack(A) * LOG2_E),
+        rows(u), rows(delta), rows(u if z is None else z), *_matrices(B, C), flat(pack(A) * LOG2_E),
         _vector(D, u), _vector(bias, u), rows(out), rows(ungated if ungated.numel() else out),
         flat(states), flat(saved), sizes, _flags(B, C, z, softplus, save),
     )  # fmt: skip
@@ -109,16 +109,14 @@ def selective_scan_numba(
     return out, last, saved, ungated
 
 
-@selective_scan_numba.register_fake
-def _(
+def _forward_fake(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, bias: Tensor | None,
     softplus: bool, save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     return _outputs(in_rows(u), A, z, save)
 
 
-@torch.library.custom_op("yolomix::selective_scan_numba_backward", mutates_args=(), device_types="cpu")
-def selective_scan_numba_backward(
+def _backward(
     out_grad: Tensor, last_grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     z: Tensor | None, bias: Tensor | None, saved: Tensor, ungated: Tensor, softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
@@ -130,7 +128,7 @@ def selective_scan_numba_backward(
     given = Given(*(rows(u if x is None else x) for x in (u, delta, z, None if z is None else ungated, out_grad)))
     written = rows(results[0]), rows(results[1]), rows(results[0] if z is None else results[6])
     args = (
-        given, _matrix(B), _matrix(C), flat(pack(A) * LOG2_E), _vector(D, u), _vector(bias, u), flat(saved),
+        given, *_matrices(B, C), flat(pack(A) * LOG2_E), _vector(D, u), _vector(bias, u), flat(saved),
         Grads(*written, *(flat(x) for x in sums)), sizes, flags,
     )  # fmt: skip
     pool.run(backward, args, _tasks(sizes))
@@ -141,8 +139,7 @@ def selective_scan_numba_backward(
     return results
 
 
-@selective_scan_numba_backward.register_fake
-def _(
+def _backward_fake(
     out_grad: Tensor, last_grad: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     z: Tensor | None, bias: Tensor | None, saved: Tensor, ungated: Tensor, softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
@@ -156,14 +153,16 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.mark_non_differentiable(saved, ungated)
 
 
-def _backward(ctx: Any, out_grad: Tensor, last_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, out_grad: Tensor, last_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     *inputs, saved, ungated = ctx.saved_tensors
-    gradients = selective_scan_numba_backward(out_grad, last_grad, *inputs, saved, ungated, ctx.softplus)
+    gradients = scan_backward(out_grad, last_grad, *inputs, saved, ungated, ctx.softplus)
     kept = (None if x is None else g for x, g in zip(inputs, gradients, strict=True))
     return *kept, None, None
 
 
-selective_scan_numba.register_autograd(_backward, setup_context=_save_for_backward)
+scan = operator("selective_scan_numba", _forward, _forward_fake)
+scan_backward = operator("selective_scan_numba_backward", _backward, _backward_fake)
+torch.library.register_autograd("yolomix::selective_scan_numba", _differentiate, setup_context=_save_for_backward)
 
 
 def _outputs(u: Tensor, A: Tensor, z: Tensor | None, save: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -198,7 +197,7 @@ def _sizes(u: Tensor, A: Tensor, B: Tensor, C: Tensor, tasks: int) -> Sizes:
     batch, D, L = u.shape
     G = next((m.shape[1] for m in (B, C) if m.dim() == 4), 1)
     per_group = D // LANES // G
-    chunk = max(1, per_group // -(-tasks // (batch * G)))
+    chunk = int(__import__("os").environ.get("CH", "0")) or max(1, per_group // -(-tasks // (batch * G)))
     return Sizes(L=L, N=A.shape[1], G=G, batch=batch, blocks=D // LANES, tiles=tiles(L), chunk=chunk)
 
 
@@ -210,10 +209,14 @@ def _flags(B: Tensor, C: Tensor, z: Tensor | None, softplus: bool, save: bool) -
     return Flags(softplus, z is not None, save, B_constant=B.dim() == 2, C_constant=C.dim() == 2)
 
 
-def _matrix(matrix: Tensor) -> PerStep | PerChannel:
-    if matrix.dim() == 2:
-        return PerChannel(flat(pack(matrix)))
-    return PerStep(flat(matrix), *matrix.stride())
+def _matrices(*matrices: Tensor) -> tuple[PerStep | Either, ...]:
+    """B and C for the kernels, which are compiled for both constant or not, or for both varying in time."""
+    if all(m.dim() == 4 for m in matrices):
+        return tuple(PerStep(flat(m), *m.stride()) for m in matrices)
+    return tuple(
+        Either(flat(pack(m)), True, 0, 0, 0, 0) if m.dim() == 2 else Either(flat(m), False, *m.stride())
+        for m in matrices
+    )
 
 
 def _vector(vector: Tensor | None, u: Tensor) -> Any:

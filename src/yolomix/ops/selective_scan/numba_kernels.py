@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from yolomix.ops._numba.jit import helper, kernel
-from yolomix.ops._numba.layout import TILE, Rows, aligned, block_of, here, new_tile, stage, unstage
+from yolomix.ops._numba.layout import TILE, Rows, aligned, block_of, here, new_tile, prefetch_line, stage, unstage
 from yolomix.ops._numba.simd import LANES, fma, load, splat, store, zeros
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
-from yolomix.ops._numba.vecmath import LN_2, sigmoid, softplus
+from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid, sigmoid_from, softplus, softplus_from
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -71,6 +71,11 @@ def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, saved, size
                 channel, packed = block * LANES, b * sizes.blocks + block
                 stage(delta, b, channel, step, steps, tile.delta)
                 stage(u, b, channel, step, steps, tile.drive)
+                for line in range(TILE):
+                    ahead, later = _next(first_block, block, end_block, step, 1)
+                    prefetch_line(u, b, ahead, later, line)
+                    prefetch_line(delta, b, ahead, later, line)
+                    prefetch_line(out, b, ahead, later, line)
                 _enter(tile, D, bias, channel, flags, steps)
                 h = block_of(states, packed, N)
                 if flags.save:
@@ -83,6 +88,14 @@ def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, saved, size
                     stage(z, b, channel, step, steps, tile.drive)
                     _gate(tile.y, tile.drive, steps)
                 unstage(tile.y, out, b, channel, step, steps)
+
+
+@helper
+def _next(first_block, block, end_block, step, direction):
+    """First channel and first step of the tile that a task takes next."""
+    if block + 1 < end_block:
+        return (block + 1) * LANES, step
+    return first_block * LANES, step + direction * TILE
 
 
 @helper
@@ -169,6 +182,13 @@ def backward(given, B, C, rates, D, bias, saved, grads, sizes, flags, first, end
             s.B[:], s.C[:] = 0, 0
             for block in range(first_block, end_block):
                 packed = b * sizes.blocks + block
+                for line in range(TILE):
+                    ahead, later = _next(first_block, block, end_block, step, -1)
+                    prefetch_line(given.u, b, ahead, later, line)
+                    prefetch_line(given.delta, b, ahead, later, line)
+                    prefetch_line(given.out, b, ahead, later, line)
+                    prefetch_line(grads.u, b, ahead, later, line)
+                    prefetch_line(grads.delta, b, ahead, later, line)
                 _enter_backward(s, given, grads, D, bias, flags, b, block * LANES, packed * LANES, step, steps)
                 retreat(
                     block_of(rates, block, N), block_of(saved, packed * sizes.tiles + i, N),
@@ -200,8 +220,9 @@ def _enter_backward(s, given, grads, D, bias, flags, b, channel, own, step, step
     for i in range(0, steps * LANES, LANES):
         d, x = load(s.tile.delta, i) + shift, load(s.u, i)
         if flags.softplus:
-            store(s.slope, i, sigmoid(d))
-            d = softplus(d)
+            e = exp_of_minus(d)
+            store(s.slope, i, sigmoid_from(d, e))
+            d = softplus_from(d, e)
         store(s.tile.delta, i, d)
         store(s.tile.drive, i, d * x)
         store(s.grad.delta, i, zeros())
