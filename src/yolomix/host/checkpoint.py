@@ -37,7 +37,7 @@ def torch_safe_load(
         allow_classes()
     try:
         checkpoint, file = native(weight, *args, **kwargs)
-    except (pickle.UnpicklingError, EOFError, AttributeError, RuntimeError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
             raise
         raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
