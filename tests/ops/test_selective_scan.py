@@ -113,6 +113,14 @@ def test_golden(row, name):
     parity.assert_equal(got, want)
 
 
+@pytest.mark.parametrize("groups", [(2, 3), (6, 2), (1, 3)], ids=str)
+def test_groups_of_b_and_c_may_differ(groups):
+    tensors = random_tensors(9, 2, 12)
+    tensors |= {k: torch.randn(2, G, 2, 9, dtype=torch.float64) for k, G in zip("BC", groups, strict=True)}
+    got, want = (parity.measured(lambda t, b=b: scanned(t, True, b), tensors) for b in ("eager", "reference"))
+    parity.assert_equal(got, want)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     L=st.integers(1, 70), N=st.integers(1, 9), P=st.integers(1, 4), groups=st.integers(1, 3),
