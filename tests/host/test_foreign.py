@@ -23,7 +23,7 @@ from ultralytics.nn import tasks
 from tests import golden
 from yolomix import models
 from yolomix.host import foreign
-from yolomix.nn import common, mamba_yolo, mamba_yolo_parts, vmamba
+from yolomix.nn import common, mamba_yolo, mamba_yolo_parts, mambairv2, vim, vmamba
 
 BLOCKS = "ultralytics.nn.modules.mamba_yolo"
 UTILS = "ultralytics.nn.modules.common_utils_mbyolo"
@@ -216,6 +216,29 @@ def test_vmambas_first_keys_are_todays(tmp_path: Path) -> None:
     assert said == "13 of 13 tensors loaded from 'layers.0.blocks.1.' into VSSBlock, none missing"
     y = block(g.tensors["input"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     golden.assert_close("output", y, g.tensors["output_eval"])
+
+
+def test_a_block_of_vim_and_its_mixer_alone() -> None:
+    g = golden.load("vim", "vimblock_L7")
+    source = {"model": {f"layers.3.{k}": v for k, v in g.under("param.").items()}}
+    layer, mixer = vim.MambaLayer(12, d_state=4, if_divide_out=True, residual=False), vim.BidirectionalMamba(12, 4)
+    assert "from 'layers.3.' into MambaLayer" in foreign.load_layer(layer, source)
+    tokens = g.tensors["input"] + g.tensors["residual_in"]
+    y = layer(tokens.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+    golden.assert_close("output", y, g.tensors["output"])
+    foreign.load_layer(mixer, source, "layers.3.mixer.")
+    assert torch.equal(mixer.A_b_log, layer.mamba.A_b_log)
+
+
+def test_a_layer_of_mambairv2() -> None:
+    g = golden.load("assg", "layer_light_8x8_shift0")
+    m = g.meta
+    named = {k: m[k] for k in ("d_state", "heads", "window", "inner_rank", "num_tokens", "mlp_ratio")}
+    layer = mambairv2.ASSG(m["dim"], shift=0, raster_prompt=True, **named)
+    place = "layers.0.residual_group.layers.2."
+    foreign.load_layer(layer, {"params_ema": {place + k: v for k, v in g.under("param.").items()}})
+    x = g.tensors["input"].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
+    golden.assert_close("output", layer(x).flatten(2).transpose(1, 2), g.tensors["output"])
 
 
 def test_1x1_weights_come_in_two_or_four_dimensions() -> None:

@@ -95,6 +95,11 @@ def test_t_reproduces_the_official_outputs(state: dict[str, Tensor]) -> None:
     wanted = [g.tensors[f"raw.{i}"] for i in range(3)]
     for got, want in zip(raw(head, [w.shape for w in wanted]), wanted, strict=True):
         assert (got - want).abs().max() < RAW
+    with torch.no_grad():
+        fused = raw(model.fuse(verbose=False)(g.tensors["input"])[1], [w.shape for w in wanted])
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == 0
+    for got, want in zip(fused, wanted, strict=True):
+        assert (got - want).abs().max() < RAW
     boxes, scores = decoded.split([4, 80], dim=1)
     assert (scores - g.tensors["output"][:, 4:]).abs().max() < golden.OUTPUT
     assert (boxes - g.tensors["output"][:, :4]).abs().max() < 0.01  # pixels; the official code in float64: 0.0004

@@ -29,6 +29,7 @@ KNOWN = ("ultralytics.", "timm.", "torch.nn.", "numpy.", "pathlib.")  # packages
 KNOWN_NAMES = ("builtins.getattr", "functools.partial")  # how the fork pickles a bound method; never called
 MODELS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel")
 DESCRIPTION = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
+RENAMED = {"ln_1": "norm", "self_attention": "op", "mixer": "mamba"}
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -164,7 +165,7 @@ def load_layer(layer: nn.Module, source: Mapping[str, Any] | str | Path, prefix:
     content = source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
     tensors = {_present_name(k): v for k, v in _unwrapped(content).items() if isinstance(v, Tensor)}
     wanted = layer.state_dict()
-    places = _places(tensors, wanted) if prefix is None else [prefix]
+    places = _places(tensors, wanted) if prefix is None else [_present_name(prefix)]
     if len(places) > 1:
         raise ValueError(f"{len(places)} layers of the source fit; give prefix=, one of {', '.join(map(repr, places))}")
     where = places[0] if places else ""
@@ -227,8 +228,8 @@ def _unwrapped(source: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _present_name(key: str) -> str:
-    """Today's name of a tensor in VMamba's first checkpoints."""
-    return re.sub(r"\bself_attention\.", "op.", re.sub(r"\bln_1\.", "norm.", key))
+    """Our name of an official tensor: VMamba's first checkpoints and Vim's blocks call some parts otherwise."""
+    return re.sub(r"\b(ln_1|self_attention|mixer)\.", lambda m: RENAMED[m[1]] + ".", key)
 
 
 def _places(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
