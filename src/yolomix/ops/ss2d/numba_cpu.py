@@ -1,0 +1,159 @@
+"""SS2D on CPU in Numba, forward and backward: what PyTorch sees of the kernels in ``numba_kernels``.
+
+Two registered operators, ``yolomix::ss2d_numba`` and its backward. They take the map in float32 and channels in whole
+vectors; ``run`` brings everything else into this form with PyTorch's own operations, which have their own gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolomix.ops._numba import pool
+from yolomix.ops._numba.layout import flat, pack, padded, tiles, unpack
+from yolomix.ops._numba.register import operator
+from yolomix.ops._numba.simd import LANES
+from yolomix.ops._numba.vecmath import LOG2_E
+from yolomix.ops.ss2d.numba_kernels import DIRECTIONS, Grads, Parameters, Sizes, backward, forward
+
+
+def refusals(
+    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> list[str]:
+    """Only float32 or narrower."""
+    return [f"it computes in float32, which is less than {x.dtype}"] if x.dtype == torch.float64 else []
+
+
+def run(
+    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> Tensor:
+    """The sum of the four scans, (B, D, H, W) in channels-last memory; arguments as in ``ss2d``."""
+    args = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    save = torch.is_grad_enabled() and any(a.requires_grad for a in args)
+    channels = x.shape[1]
+    missing = padded(channels) - channels
+    cells = x.float().permute(0, 2, 3, 1)
+    if missing:
+        cells, x_proj_weight = F.pad(cells, (0, missing)), F.pad(x_proj_weight, (0, missing))
+        dt_projs_weight, dt_projs_bias = F.pad(dt_projs_weight, (0, 0, 0, missing)), F.pad(dt_projs_bias, (0, missing))
+        A = F.pad(A.unflatten(0, (DIRECTIONS, -1)), (0, 0, 0, missing)).flatten(0, 1)
+        D = F.pad(D.unflatten(0, (DIRECTIONS, -1)), (0, missing)).flatten(0, 1)
+    y = scan(cells.contiguous(), x_proj_weight, dt_projs_weight, dt_projs_bias, A, D, save)[0]
+    return y[..., :channels].permute(0, 3, 1, 2)
+
+
+def _forward(
+    cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Out (B, H, W, D), and for the backward pass the projected rows and the states of every tile, else nothing.
+
+    Float32; ``cells`` (B, H, W, D) contiguous with D a multiple of ``LANES``; the others as in ``ss2d``.
+    """
+    cells = cells.contiguous()
+    rows = torch.mm(cells.flatten(0, 2), x_proj_weight.flatten(0, 1).t())
+    sizes = _sizes(cells, dt_projs_weight, A)
+    states = cells.new_zeros(DIRECTIONS, sizes.batch, sizes.blocks, sizes.N, LANES)
+    saved = _saved(cells, A, save)
+    out = cells.new_empty(sizes.slots, *cells.shape)
+    parameters = _parameters(dt_projs_weight, dt_projs_bias, A, D)
+    arrays = flat(cells), flat(rows), parameters, flat(out), flat(states), flat(saved)
+    pool.run(forward, (*arrays, sizes, save), _tasks(sizes))
+    return out[0] if sizes.slots == 1 else out.sum(0), rows if save else rows.new_empty(0, rows.shape[1]), saved
+
+
+def _forward_fake(
+    cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    batch, H, W, _ = cells.shape
+    length = x_proj_weight.shape[0] * x_proj_weight.shape[1]
+    rows = cells.new_empty(batch * H * W if save else 0, length)
+    return cells.new_empty(cells.shape), rows, _saved(cells, A, save)
+
+
+def _backward(
+    out_grad: Tensor, cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor,
+    D: Tensor, rows: Tensor, saved: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of the first six arguments of ``_forward``."""
+    cells, out_grad = cells.contiguous(), out_grad.contiguous()
+    sizes = _sizes(cells, dt_projs_weight, A)
+    batch, channels = sizes.batch, cells.shape[3]
+    x_sum, rows_sum = cells.new_empty(sizes.slots, *cells.shape), cells.new_empty(_parts(sizes), *rows.shape)
+    dt_sum = cells.new_zeros(batch, DIRECTIONS, sizes.R, channels)
+    bias_sum, D_sum = cells.new_zeros(batch, DIRECTIONS, channels), cells.new_zeros(batch, DIRECTIONS, channels)
+    carry = cells.new_zeros(DIRECTIONS, batch, sizes.blocks, sizes.N, LANES)
+    A_sum = torch.zeros_like(carry)
+    grads = Grads(*(flat(g) for g in (x_sum, rows_sum, dt_sum, bias_sum, D_sum, carry, A_sum)))
+    parameters = _parameters(dt_projs_weight, dt_projs_bias, A, D)
+    args = flat(cells), flat(rows), parameters, flat(saved), flat(out_grad), grads, sizes
+    pool.run(backward, args, _tasks(sizes))
+    x_grad, rows_grad = _total(x_sum), _total(rows_sum)
+    x_grad.flatten(0, 2).addmm_(rows_grad, x_proj_weight.flatten(0, 1))
+    weight_grad = torch.mm(rows_grad.t(), cells.flatten(0, 2)).view(x_proj_weight.shape)
+    dt_grad = dt_sum.sum(0).transpose(1, 2).contiguous()
+    A_grad = A.new_empty(A.shape).copy_(unpack(A_sum.sum(1)).flatten(0, 1))
+    return x_grad, weight_grad, dt_grad, bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
+
+
+def _backward_fake(
+    out_grad: Tensor, cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor,
+    D: Tensor, rows: Tensor, saved: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    x_grad, weight_grad, dt_grad, bias_grad, A_grad, D_grad = (
+        t.new_empty(t.shape) for t in (cells, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    )
+    return x_grad, weight_grad, dt_grad, bias_grad, A_grad, D_grad
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, rows, saved = output
+    ctx.save_for_backward(*inputs[:6], rows, saved)
+    ctx.mark_non_differentiable(rows, saved)
+
+
+def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    return *scan_backward(out_grad, *ctx.saved_tensors), None
+
+
+scan = operator("ss2d_numba", _forward, _forward_fake)
+scan_backward = operator("ss2d_numba_backward", _backward, _backward_fake)
+torch.library.register_autograd("yolomix::ss2d_numba", _differentiate, setup_context=_save_for_backward)
+
+
+def _saved(cells: Tensor, A: Tensor, save: bool) -> Tensor:
+    """Memory for the states before every tile."""
+    batch, H, W, channels = cells.shape
+    shape = (DIRECTIONS, batch, channels // LANES, tiles(H * W), A.shape[1], LANES)
+    return cells.new_empty(shape if save else (0,))
+
+
+def _sizes(cells: Tensor, dt_projs_weight: Tensor, A: Tensor) -> Sizes:
+    """Sizes of a scan, cut so that every thread has a task: by channels, and when these run out by directions."""
+    batch, H, W, channels = cells.shape
+    blocks, threads = channels // LANES, torch.get_num_threads()
+    chunk = max(1, blocks // -(-threads // batch))
+    parts = -(-blocks // chunk)
+    slots = next((n for n in (1, 2) if batch * parts * n >= threads), DIRECTIONS)
+    return Sizes(batch, H, W, N=A.shape[1], R=dt_projs_weight.shape[2], blocks=blocks, chunk=chunk, slots=slots)
+
+
+def _parts(sizes: Sizes) -> int:
+    return -(-sizes.blocks // sizes.chunk)
+
+
+def _tasks(sizes: Sizes) -> int:
+    return sizes.slots * sizes.batch * _parts(sizes)
+
+
+def _parameters(dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor) -> Parameters:
+    dt = dt_projs_weight.transpose(1, 2).contiguous()
+    return Parameters(flat(dt), flat(dt_projs_bias.contiguous()), flat(pack(A) * LOG2_E), flat(D.contiguous()))
+
+
+def _total(parts: Tensor) -> Tensor:
+    return parts[0] if parts.shape[0] == 1 else parts.sum(0)

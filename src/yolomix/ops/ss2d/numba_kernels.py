@@ -1,0 +1,305 @@
+"""SS2D on CPU, the two kernels: what a task does, tile by tile.
+
+The map is (B, L, D) in memory, channels last, and a direction is a way to compute the cell of a step: nothing is
+copied, flipped or merged. ``rows`` is the projection of every cell for all four directions, (B, L, 4, R + 2N): the R
+numbers of delta, then B, then C. A task is one batch entry, a run of channel blocks and every ``slots``-th direction;
+it walks along the direction in tiles. Per tile, the rows are gathered once for all blocks; then, block by block, delta
+is projected, the states advance, and y is added to the output in place.
+
+Tasks write to memory of their own, so nothing is atomic and a result depends on the cut into tasks alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from yolomix.ops._numba.jit import helper, kernel
+from yolomix.ops._numba.layout import TILE, Here, PerStep, aligned, block_of, new_tile
+from yolomix.ops._numba.simd import LANES, fma, load, prefetch, splat, spread, store, zeros
+from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
+from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid_from, softplus, softplus_from
+
+# mypy: disable-error-code="no-untyped-def"
+
+DIRECTIONS = 4
+
+
+class Sizes(NamedTuple):
+    """Of the map, the states and delta's rank; channel blocks, how many a task takes, and tasks per four directions."""
+
+    batch: int
+    H: int
+    W: int
+    N: int
+    R: int
+    blocks: int
+    chunk: int
+    slots: int
+
+
+class Parameters(NamedTuple):
+    """Per direction: delta's projection (4, R, D) and bias (4, D), ``rates`` packed, D's weights (4, D)."""
+
+    dt: np.ndarray
+    bias: np.ndarray
+    rates: np.ndarray
+    D: np.ndarray
+
+
+class Path(NamedTuple):
+    """A tile of a direction: its cells as indices in (B, L), and their rows (steps, R + 2N)."""
+
+    cells: np.ndarray
+    rows: np.ndarray
+
+
+@helper
+def new_path(sizes):
+    """Memory for a path; vectors may be written across its end."""
+    return Path(np.empty(TILE, np.int64), aligned(TILE * (sizes.R + 2 * sizes.N) + LANES))
+
+
+@helper
+def task_part(sizes, task):
+    """Of a task: first direction, batch entry, number of its part of the channels, first block, one after its last."""
+    parts = -(-sizes.blocks // sizes.chunk)
+    slot, rest = divmod(task, sizes.batch * parts)
+    b, part = divmod(rest, parts)
+    return slot, b, part, part * sizes.chunk, min((part + 1) * sizes.chunk, sizes.blocks)
+
+
+@helper
+def cell_of(sizes, direction, step):
+    """The cell, row-major, that a direction visits at a step."""
+    if direction >= 2:
+        step = sizes.H * sizes.W - 1 - step
+    if direction % 2 == 1:
+        return (step % sizes.H) * sizes.W + step // sizes.H
+    return step
+
+
+@helper
+def walk(path, rows, sizes, b, direction, step, steps):
+    """Gather the cells and rows of a tile."""
+    length, L = sizes.R + 2 * sizes.N, sizes.H * sizes.W
+    for t in range(steps):
+        cell = b * L + cell_of(sizes, direction, step + t)
+        path.cells[t] = cell
+        source, target = (cell * DIRECTIONS + direction) * length, t * length
+        whole = length - length % LANES
+        for i in range(0, whole, LANES):
+            store(path.rows, target + i, load(rows, source + i))
+        for i in range(whole, length):
+            path.rows[target + i] = rows[source + i]
+
+
+@helper
+def prefetch_cells(x, y, rows, sizes, b, direction, step, first_block, end_block):
+    """Ask for what the tile from this step on reads, while the one before it is computed."""
+    L, length, D = sizes.H * sizes.W, sizes.R + 2 * sizes.N, sizes.blocks * LANES
+    for t in range(max(step, 0), min(step + TILE, L)):
+        cell = b * L + cell_of(sizes, direction, t)
+        for i in range(0, length, 16):
+            prefetch(rows, (cell * DIRECTIONS + direction) * length + i)
+        for block in range(first_block, end_block):
+            prefetch(x, cell * D + block * LANES)
+            prefetch(y, cell * D + block * LANES)
+
+
+@helper
+def project(dt, path, sizes, at, shift, t):
+    """Delta of a block before softplus, at step t of a tile; its columns of ``dt`` start at ``at``."""
+    d, length, D = shift, sizes.R + 2 * sizes.N, sizes.blocks * LANES
+    for r in range(sizes.R):
+        d = fma(load(dt, at + r * D), spread(path.rows, t * length + r), d)
+    return d
+
+
+@kernel
+def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
+    """Run the tasks from ``first`` to before ``end``.
+
+    ``out`` is (slots, B, L, D). ``states``, packed per direction and batch entry, start at zero; with ``save``, those
+    before every tile go to ``saved`` (4, B, D / LANES, tiles, N, LANES).
+    """
+    N, L, D = sizes.N, sizes.H * sizes.W, sizes.blocks * LANES
+    tiles = -(-L // TILE)
+    tile, path = Tile(new_tile(), new_tile(), new_tile()), new_path(sizes)
+    length = sizes.R + 2 * N
+    B = Here(PerStep(path.rows, 0, 0, 1, length), sizes.R)
+    C = Here(PerStep(path.rows, 0, 0, 1, length), sizes.R + N)
+    for task in range(first, end):
+        slot, b, _, first_block, end_block = task_part(sizes, task)
+        y = out[slot * sizes.batch * L * D :]
+        for direction in range(slot, DIRECTIONS, sizes.slots):
+            for i in range(tiles):
+                step, steps = i * TILE, min(TILE, L - i * TILE)
+                walk(path, rows, sizes, b, direction, step, steps)
+                prefetch_cells(x, y, rows, sizes, b, direction, step + TILE, first_block, end_block)
+                for block in range(first_block, end_block):
+                    packed = (direction * sizes.batch + b) * sizes.blocks + block
+                    h, channel = block_of(states, packed, N), block * LANES
+                    if save:
+                        _copy(h, block_of(saved, packed * tiles + i, N))
+                    _enter(tile, x, y, path, parameters, sizes, direction, channel, steps, direction > slot)
+                    rates = block_of(parameters.rates, direction * sizes.blocks + block, N)
+                    advance(rates, h, tile, B, C, steps, N)
+                    for t in range(steps):
+                        store(y, path.cells[t] * D + channel, load(tile.y, t * LANES))
+
+
+@helper
+def _enter(tile, x, y, path, parameters, sizes, direction, channel, steps, adds):
+    """Stage a block: step sizes, drive, and in y the direct path, on top of what other directions left there."""
+    D = sizes.blocks * LANES
+    at = direction * D + channel
+    shift, weight, dt_at = load(parameters.bias, at), load(parameters.D, at), direction * sizes.R * D + channel
+    for t in range(steps):
+        i, place = t * LANES, path.cells[t] * D + channel
+        d, v = softplus(project(parameters.dt, path, sizes, dt_at, shift, t)), load(x, place)
+        store(tile.delta, i, d)
+        store(tile.drive, i, d * v)
+        store(tile.y, i, fma(weight, v, load(y, place)) if adds else weight * v)
+
+
+@helper
+def _copy(source, target):
+    for i in range(0, source.size, LANES):
+        store(target, i, load(source, i))
+
+
+class Grads(NamedTuple):
+    """What backward writes: x (slots, B, L, D); rows (parts, B, L, 4, R + 2N); the rest starts at zero.
+
+    dt (B, 4, R, D), bias and D (B, 4, D); ``carry``, of the states, and A packed per direction and batch entry.
+    """
+
+    x: np.ndarray
+    rows: np.ndarray
+    dt: np.ndarray
+    bias: np.ndarray
+    D: np.ndarray
+    carry: np.ndarray
+    A: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Memory of a backward task: tiles, and lane-wise sums of the gradients of delta's rows, of B and of C."""
+
+    tile: Tile
+    grad: TileGrad
+    x: np.ndarray
+    slope: np.ndarray
+    history: History
+    path: Path
+    r: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+
+
+@helper
+def _new_scratch(sizes):
+    vectors = TILE * LANES
+    return Scratch(
+        Tile(new_tile(), new_tile(), new_tile()), TileGrad(new_tile(), new_tile(), new_tile()), new_tile(), new_tile(),
+        new_history(), new_path(sizes), aligned(sizes.R * vectors), aligned(sizes.N * vectors),
+        aligned(sizes.N * vectors),
+    )  # fmt: skip
+
+
+@kernel
+def backward(x, rows, parameters, saved, out_grad, grads, sizes, first, end):
+    """Run the tasks from ``first`` to before ``end``, each direction from its last tile to its first."""
+    N, L, D = sizes.N, sizes.H * sizes.W, sizes.blocks * LANES
+    tiles, length = -(-L // TILE), sizes.R + 2 * N
+    s = _new_scratch(sizes)
+    B = Here(PerStep(s.path.rows, 0, 0, 1, length), sizes.R)
+    C = Here(PerStep(s.path.rows, 0, 0, 1, length), sizes.R + N)
+    for task in range(first, end):
+        slot, b, part, first_block, end_block = task_part(sizes, task)
+        x_grad, rows_grad = grads.x[slot * sizes.batch * L * D :], grads.rows[part * sizes.batch * L * 4 * length :]
+        for direction in range(slot, DIRECTIONS, sizes.slots):
+            for i in range(tiles - 1, -1, -1):
+                step, steps = i * TILE, min(TILE, L - i * TILE)
+                walk(s.path, rows, sizes, b, direction, step, steps)
+                prefetch_cells(x, out_grad, rows, sizes, b, direction, step - TILE, first_block, end_block)
+                s.r[:], s.B[:], s.C[:] = 0, 0, 0
+                for block in range(first_block, end_block):
+                    packed = (direction * sizes.batch + b) * sizes.blocks + block
+                    _enter_backward(s, x, out_grad, parameters, grads, sizes, b, direction, block, steps)
+                    rates = block_of(parameters.rates, direction * sizes.blocks + block, N)
+                    carry, A_grad = block_of(grads.carry, packed, N), block_of(grads.A, packed, N)
+                    h = block_of(saved, packed * tiles + i, N)
+                    retreat(rates, h, carry, A_grad, s.tile, s.grad, s.history, B, s.B, C, s.C, steps, N)
+                    _leave_backward(s, x_grad, parameters, grads, sizes, b, direction, block, steps, direction > slot)
+                _write_rows(s, rows_grad, sizes, direction, steps)
+
+
+@helper
+def _enter_backward(s, x, out_grad, parameters, grads, sizes, b, direction, block, steps):
+    """Stage a block as forward does, with the slope of softplus and the gradient of y; add to D's gradient."""
+    D, channel = sizes.blocks * LANES, block * LANES
+    at, own = direction * D + channel, (b * DIRECTIONS + direction) * D + channel
+    shift, D_sum, dt_at = load(parameters.bias, at), load(grads.D, own), direction * sizes.R * D + channel
+    for t in range(steps):
+        i, place = t * LANES, s.path.cells[t] * D + channel
+        d, v = project(parameters.dt, s.path, sizes, dt_at, shift, t), load(x, place)
+        q, e = load(out_grad, place), exp_of_minus(d)
+        store(s.slope, i, sigmoid_from(d, e))
+        d = softplus_from(d, e)
+        store(s.x, i, v)
+        store(s.tile.delta, i, d)
+        store(s.tile.drive, i, d * v)
+        store(s.grad.y, i, q)
+        store(s.grad.delta, i, zeros())
+        store(s.grad.drive, i, zeros())
+        D_sum = fma(v, q, D_sum)
+    store(grads.D, own, D_sum)
+
+
+@helper
+def _leave_backward(s, x_grad, parameters, grads, sizes, b, direction, block, steps, adds):
+    """From the gradients of step sizes and drive to those of x, of the bias and, through delta, of its projection."""
+    D, channel = sizes.blocks * LANES, block * LANES
+    own = (b * DIRECTIONS + direction) * D + channel
+    weight, bias_sum = load(parameters.D, direction * D + channel), load(grads.bias, own)
+    for t in range(steps):
+        i, place = t * LANES, s.path.cells[t] * D + channel
+        to_drive = load(s.grad.drive, i)
+        to_x = fma(load(s.grad.y, i), weight, to_drive * load(s.tile.delta, i))
+        store(x_grad, place, to_x + load(x_grad, place) if adds else to_x)
+        to_delta = fma(load(s.grad.delta, i), splat(LN_2), to_drive * load(s.x, i)) * load(s.slope, i)
+        store(s.slope, i, to_delta)
+        bias_sum = bias_sum + to_delta
+    store(grads.bias, own, bias_sum)
+    for r in range(sizes.R):
+        _project_backward(s, parameters, grads, sizes, b, direction, channel, r, steps)
+
+
+@helper
+def _project_backward(s, parameters, grads, sizes, b, direction, channel, r, steps):
+    """Number r of delta's rows: add to the gradient of its weights, and lane by lane to its own."""
+    D, length = sizes.blocks * LANES, sizes.R + 2 * sizes.N
+    weight = load(parameters.dt, (direction * sizes.R + r) * D + channel)
+    own = ((b * DIRECTIONS + direction) * sizes.R + r) * D + channel
+    weight_sum = load(grads.dt, own)
+    for t in range(steps):
+        g, i = load(s.slope, t * LANES), (r * TILE + t) * LANES
+        weight_sum = fma(g, spread(s.path.rows, t * length + r), weight_sum)
+        store(s.r, i, fma(g, weight, load(s.r, i)))
+    store(grads.dt, own, weight_sum)
+
+
+@helper
+def _write_rows(s, rows_grad, sizes, direction, steps):
+    """Sum the lanes, over the gathered rows, which have served, and scatter them to the cells."""
+    R, N, length = sizes.R, sizes.N, sizes.R + 2 * sizes.N
+    sum_lanes(s.r, R, steps, s.path.rows, 0, 1, length)
+    sum_lanes(s.B, N, steps, s.path.rows, R, 1, length)
+    sum_lanes(s.C, N, steps, s.path.rows, R + N, 1, length)
+    for t in range(steps):
+        target = (s.path.cells[t] * DIRECTIONS + direction) * length
+        for i in range(length):
+            rows_grad[target + i] = s.path.rows[t * length + i]
