@@ -148,7 +148,7 @@ def _load(native: Callable[..., None], source: Model, target: Model, order: Orde
         weights._modules = {**source._modules, "model": layers}
     native(target, weights)
     report = _compared(source, target, order, predicted)
-    if not report.copied:
+    if not any(t.numbers > 1 for t in report.of("copied")):  # the counters of norms fit everywhere
         raise ValueError(f"no weight was copied from {report.source} into {report.target}:\n{report.missing()}")
     return report, moved
 

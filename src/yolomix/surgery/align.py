@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
 
 from yolomix.nn.gate import Chain
 
+Shapes = set[tuple[str, tuple[int, ...]]]
 Order = list[int | None]  # per target layer the source layer, or None
 
-SAME_TYPE = 0.5  # less than one tensor that fits, more than nothing: keeps layers without parameters in step
+SAME_TYPE = 10  # against 1 for a layer that fits whole: a stage of a narrow model fits a wrong stage of a wide one
 HEAD = 1e6
 
 
 def align(source: Sequence[nn.Module], target: Sequence[nn.Module]) -> Order:
-    """For each target layer the source layer to copy from, order preserved, so that the most tensors fit.
+    """For each target layer the source layer to copy from, order preserved: as many of the same type as can be, then
+    as wholly fitting as can be.
 
-    A tensor fits where its name inside the layer and its shape agree. The last layers, the heads, always correspond.
-    The best alignment is found as that of two texts (Needleman and Wunsch 1970); of equal ones, the one that copies
-    into the earlier target layer.
+    A tensor fits where its name inside the layer and its shape agree; a layer fits by the share of its numbers that do
+    (norms alone fit in many wrong places). The last layers, the heads, always correspond. The best alignment is found
+    as that of two texts (Needleman and Wunsch 1970); of equal ones, the one that copies into the earlier target layer.
     """
     names = [[shapes(layer) for layer in model] for model in (source, target)]
     if names[0] == names[1]:
         return list(range(len(target)))
     fit = [
-        [len(a & b) + SAME_TYPE * (kind(source[i]) is kind(target[j])) for j, b in enumerate(names[1])]
+        [_share(a, b) + SAME_TYPE * (kind(source[i]) is kind(target[j])) for j, b in enumerate(names[1])]
         for i, a in enumerate(names[0])
     ]
     fit[-1][-1] += HEAD
     return _best(fit)
 
 
-def shapes(layer: nn.Module) -> set[tuple[str, tuple[int, ...]]]:
+def shapes(layer: nn.Module) -> Shapes:
     """Names and shapes of a layer's tensors; of a :class:`Chain` those of its first row as if it stood alone."""
     return {(plain(layer, name), tuple(tensor.shape)) for name, tensor in layer.state_dict().items()}
 
@@ -61,6 +64,12 @@ def seated(source: Sequence[nn.Module], target: Sequence[nn.Module], order: Orde
             inner = source[k]
             layers.append(inner[0] if isinstance(inner, Chain) else nn.Sequential(inner))
     return nn.Sequential(*layers)
+
+
+def _share(source: Shapes, target: Shapes) -> float:
+    """How much of a layer, in numbers, fits another."""
+    numbers = sum(math.prod(shape) for _, shape in source)
+    return sum(math.prod(shape) for _, shape in source & target) / numbers if numbers else 0.0
 
 
 def _best(fit: list[list[float]]) -> Order:

@@ -74,8 +74,12 @@ class Report:
     def missing(self) -> str:
         """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived."""
         lines = []
-        for layer, group in _grouped([t for t in self.tensors if t.fate in ("shape differs", "unused")]).items():
-            why = sorted({f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in group})
+        short = [
+            t for t in self.tensors if t.fate in ("shape differs", "unused") or (t.fate == "left at init" and t.why)
+        ]
+        for layer, group in _grouped(short).items():
+            group = sorted(group, key=lambda t: -t.numbers)
+            why = [f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in group]
             more = f" and {len(why) - 2} more" if len(why) > 2 else ""
             lines.append(f"  {layer}: {len(group)} tensors {group[0].fate}: {', '.join(why[:2])}{more}")
         return "\n".join([*lines[:SHOWN], *([f"  and {len(lines) - SHOWN} more layers"] if len(lines) > SHOWN else [])])
