@@ -20,8 +20,8 @@ def test_predict_and_train_under_weights_only_loading(trained, dataset, python):
 import yolomix
 from ultralytics import YOLO
 model = YOLO({str(trained)!r})
-model.predict({str(dataset.parent / "images/val/0.png")!r}, imgsz=64)
-model.train(data={str(dataset)!r}, imgsz=64, epochs=1, batch=3, plots=False, val=False, device="cpu")
+model.predict({str(dataset.parent / "images/val/0.png")!r}, imgsz=64, project="runs")
+model.train(data={str(dataset)!r}, imgsz=64, epochs=1, batch=3, plots=False, val=False, device="cpu", project="runs")
 """
     python(code, ULTRALYTICS_SAFE_LOAD="1")
 
@@ -80,6 +80,7 @@ def test_a_class_that_cannot_be_imported(tmp_path, monkeypatch):
         yolomix.YOLO(tmp_path / "gone.pt")
 
 
+@pytest.mark.skipif(OLDEST, reason="Ultralytics 8.3.0 looks for it on GitHub even offline")
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         yolomix.YOLO(tmp_path / "none.pt")

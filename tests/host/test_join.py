@@ -29,7 +29,7 @@ assert [*inspect.signature(tasks.parse_model).parameters] == ["d", "ch", "verbos
 """,
     "a part, then yolomix": """
 import sys, ultralytics.cfg, yolomix
-assert not {"yolomix.nn", "yolomix.host.sample"} & set(sys.modules), "imported before it is needed"
+assert not {"yolomix.host.sample", "yolomix.host.ddp"} & set(sys.modules), "imported before it is needed"
 yolomix.host.join()
 """,
     "everything, then yolomix": "from ultralytics import YOLO\nimport ultralytics.engine.trainer\nimport yolomix\n",

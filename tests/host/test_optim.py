@@ -1,4 +1,4 @@
-"""Optimiser groups: what blocks call plain is neither decayed nor orthogonalised, under every name Ultralytics takes."""
+"""Optimiser groups: what blocks call plain is neither decayed nor orthogonalised, whatever the optimiser."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import ultralytics
 from torch import nn
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
-import ultralytics
 from tests.host import blocks  # noqa: F401
 from tests.host.conftest import description
 from yolomix.host.optim import plain_parameters

@@ -58,15 +58,16 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
     """
     d = deepcopy(d)
     ours = rows.read(d)
-    with rows.located(d), table.corrected(tasks.LOGGER) as lines:
+    with rows.located(d), table.corrected(tasks.LOGGER) as lines, _default_activation():
         for row in ours.values():
             row.raw[2:] = _stand_in(row)
         layers, save = native(d, ch=ch, verbose=verbose)
-        with _activation(d, layers):
-            for i, row in ours.items():
-                slots = _slots(layers[i])
-                layers[i] = _replacement(row, slots, layers[i])
-                lines[i] = table.line(layers[i], len(slots), row.args)
+        if d.get("activation"):
+            Conv.default_act = common.Conv.default_act = _activation(layers)
+        for i, row in ours.items():
+            slots = _slots(layers[i])
+            layers[i] = _replacement(row, slots, layers[i])
+            lines[i] = table.line(layers[i], len(slots), row.args)
     return layers, save
 
 
@@ -120,15 +121,16 @@ def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
     return [cls(c2 if j else c1, c2, *args[1:], **named) for j in range(n)]
 
 
+def _activation(layers: nn.Sequential) -> Any:
+    """The activation that native convolutions took, which is the one of the description."""
+    acts = (m.act for m in layers.modules() if type(m) is Conv)
+    return next((act for act in acts if not isinstance(act, nn.Identity)), Conv.default_act)
+
+
 @contextmanager
-def _activation(d: dict[str, Any], layers: nn.Sequential) -> Iterator[None]:
-    """Convolutions constructed inside follow the description's ``activation:``, as the native layers did."""
+def _default_activation() -> Iterator[None]:
+    """Restore the defaults afterwards; older versions of Ultralytics leave the YAML's to every later model."""
     before: Any = Conv.default_act, common.Conv.default_act
-    if d.get("activation"):
-        native: Iterator[Any] = (
-            m.act for m in layers.modules() if type(m) is Conv and not isinstance(m.act, nn.Identity)
-        )
-        Conv.default_act = common.Conv.default_act = next(native, Conv.default_act)
     try:
         yield
     finally:
