@@ -12,9 +12,9 @@ from yolomix.ops.linear_attention.rope import rotate, turns
 SIZES = [(1, 1), (1, 7), (7, 5), (20, 15), (21, 16)]
 
 
-def tensors(B: int, C: int, H: int, W: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(B: int, C: int, H: int, W: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     torch.manual_seed(H * 100 + W)
-    return torch.randn(B, 2 * C, H, W).to(dtype), torch.randn(B, C, H, W).to(dtype)
+    return [torch.randn(B, C, H, W).to(dtype) for _ in range(3)]
 
 
 def test_rotation_is_the_official_one():
@@ -30,60 +30,60 @@ def test_rotation_is_the_official_one():
 def test_output_and_gradients_equal_the_reference(H, W):
     results = []
     for dtype, backend in ((torch.float32, "eager"), (torch.float64, "reference")):
-        qk, v = (t.to(dtype).requires_grad_() for t in tensors(2, 12, H, W))
-        out = linear_attention(qk, v, 3, backend=backend)
-        grads = torch.autograd.grad((out * out.detach().cos()).sum(), (qk, v))
+        qkv = [t.to(dtype).requires_grad_() for t in tensors(2, 12, H, W)]
+        out = linear_attention(*qkv, 3, backend=backend)
+        grads = torch.autograd.grad((out * out.detach().cos()).sum(), qkv)
         results.append((out, *grads))
-    for what, got, want in zip(("out", "qk", "v"), *results, strict=True):
+    for what, got, want in zip(("out", "q", "k", "v"), *results, strict=True):
         worst = (got.double() - want).abs().max().item()
         # With one cell the weight is q.k / (q.k + 1e-6): its derivative is a difference of equal numbers.
         assert worst <= 1e-6 * max(1.0, want.abs().max().item()), f"{what} at {H}x{W}: {worst:.1e}"
 
 
 def test_a_head_that_splits_a_channel_pair():
-    qk, v = tensors(1, 12, 3, 4, torch.float64)
-    got, want = (linear_attention(qk, v, 12, backend=b) for b in ("eager", "reference"))
+    qkv = tensors(1, 12, 3, 4, torch.float64)
+    got, want = (linear_attention(*qkv, 12, backend=b) for b in ("eager", "reference"))
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-def test_double_gradients():
-    qk, v = (t.requires_grad_() for t in tensors(1, 4, 2, 3, torch.float64))
-    assert torch.autograd.gradcheck(lambda a, b: linear_attention(a, b, 2), (qk, v))
+def test_gradients_by_finite_differences():
+    qkv = tuple(t.requires_grad_() for t in tensors(1, 4, 2, 3, torch.float64))
+    assert torch.autograd.gradcheck(lambda q, k, v: linear_attention(q, k, v, 2), qkv)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_half_precision_computes_in_float32(dtype, scale):
-    qk, v = (t * scale for t in tensors(1, 8, 5, 6, dtype))
-    out = linear_attention(qk, v, 2)
+    qkv = [t * scale for t in tensors(1, 8, 5, 6, dtype)]
+    out = linear_attention(*qkv, 2)
     assert out.dtype == dtype
-    torch.testing.assert_close(out, linear_attention(qk.float(), v.float(), 2).to(dtype), rtol=0, atol=0)
+    assert torch.equal(out, linear_attention(*(t.float() for t in qkv), 2).to(dtype))
     assert out.isfinite().all()
 
 
 def test_queries_of_zero_give_no_nan():
-    qk, v = tensors(1, 8, 4, 4, torch.float16)
-    assert linear_attention(qk - 30, v, 2).isfinite().all()
+    q, k, v = tensors(1, 8, 4, 4, torch.float16)
+    assert linear_attention(q - 30, k - 30, v, 2).isfinite().all()
 
 
 def test_autocast_is_off_inside():
-    qk, v = tensors(1, 8, 5, 6)
+    qkv = tensors(1, 8, 5, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        got = linear_attention(qk, v, 2)
-    assert torch.equal(got, linear_attention(qk, v, 2))
+        got = linear_attention(*qkv, 2)
+    assert torch.equal(got, linear_attention(*qkv, 2))
 
 
 @pytest.mark.parametrize(
-    ("qk", "v", "heads", "message"),
+    ("q", "v", "heads", "message"),
     [
-        ((1, 8, 2, 2), (4, 2, 2), 1, r"needs v of shape \(B, C, H, W\) with all sizes >= 1, got \(4, 2, 2\)"),
-        ((1, 8, 2, 2), (1, 4, 2, 0), 1, r"got \(1, 4, 2, 0\)"),
-        ((1, 8, 2, 3), (1, 4, 2, 2), 1, r"needs qk of shape \(1, 8, 2, 2\) for this v, got \(1, 8, 2, 3\)"),
-        ((1, 12, 2, 2), (1, 6, 2, 2), 1, "multiple of 4 and of heads=1, got C=6; 4 heads fit"),
-        ((1, 16, 2, 2), (1, 8, 2, 2), 3, "multiple of 4 and of heads=3, got C=8"),
-        ((1, 16, 2, 2), (1, 8, 2, 2), 0, "of heads=0, got C=8"),
+        ((4, 2, 2), (4, 2, 2), 1, r"needs q, k and v of one shape \(B, C, H, W\) with all sizes >= 1, got \(4, 2, 2\)"),
+        ((1, 4, 2, 0), (1, 4, 2, 0), 1, r"got \(1, 4, 2, 0\), \(1, 4, 2, 0\) and \(1, 4, 2, 0\)"),
+        ((1, 4, 2, 3), (1, 4, 2, 2), 1, r"got \(1, 4, 2, 3\), \(1, 4, 2, 2\) and \(1, 4, 2, 2\)"),
+        ((1, 6, 2, 2), (1, 6, 2, 2), 1, "multiple of 4 and of heads=1, got C=6; 4 heads fit"),
+        ((1, 8, 2, 2), (1, 8, 2, 2), 3, "multiple of 4 and of heads=3, got C=8"),
+        ((1, 8, 2, 2), (1, 8, 2, 2), 0, "of heads=0, got C=8"),
     ],
 )
-def test_errors_say_what_was_needed(qk, v, heads, message):
+def test_errors_say_what_was_needed(q, v, heads, message):
     with pytest.raises(ValueError, match=message):
-        linear_attention(torch.zeros(qk), torch.zeros(v), heads)
+        linear_attention(torch.zeros(q), torch.zeros(v), torch.zeros(v), heads)

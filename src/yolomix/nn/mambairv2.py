@@ -233,7 +233,7 @@ class ASSG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = x.dtype
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        x = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)  # (B, H, W, C)
         a = x + self.win_mhsa(self.wqkv(self.norm1(x)))
         a = a + self.convffn1(self.norm2(a))
         x = torch.addcmul(a, x, self.scale1)  # the scales weigh a second path of x: the first is in a already

@@ -46,7 +46,8 @@ class MLLAttention(nn.Module):
         qk = self.qk.weight @ x.flatten(2)  # (B, 2C, L)
         if self.qk.bias is not None:
             qk = qk + self.qk.bias[:, None]
-        out: Tensor = linear_attention(torch.unflatten(qk, 2, (x.shape[2], x.shape[3])), x, self.heads) + self.lepe(x)
+        q, k = qk.reshape(x.shape[0], -1, x.shape[2], x.shape[3]).chunk(2, dim=1)
+        out: Tensor = linear_attention(q, k, x, self.heads) + self.lepe(x)
         return (x + out if self.residual else out).to(x.dtype)
 
 
@@ -91,6 +92,7 @@ class MLLABlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = x.dtype
+        x = x.contiguous(memory_format=torch.channels_last)  # linear layers and norms read the channels of a cell
         x = x + self.cpe1(x)
         y = self.norm1(x.permute(0, 2, 3, 1))  # (B, H, W, C)
         gate = F.silu(self.act_proj(y))

@@ -25,12 +25,13 @@ BACKENDS = (
 )
 
 
-def linear_attention(qk: Tensor, v: Tensor, heads: int, *, backend: str = "auto") -> Tensor:
+def linear_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, *, backend: str = "auto") -> Tensor:
     """Linear attention over all cells of a map; see the module's description for the equation.
 
     Args:
-        qk: queries (first C channels) and keys (last C), before phi, (B, 2C, H, W).
-        v: values, (B, C, H, W); C is a multiple of 4 (rotation) and of ``heads``.
+        q: queries before phi, (B, C, H, W); C is a multiple of 4 (rotation) and of ``heads``.
+        k: keys before phi, (B, C, H, W).
+        v: values, (B, C, H, W).
         heads: number of heads; head m owns the channels m * C / heads and following.
         backend: "auto", "eager" or "reference".
 
@@ -39,19 +40,20 @@ def linear_attention(qk: Tensor, v: Tensor, heads: int, *, backend: str = "auto"
     Raises:
         ValueError: a shape does not fit.
     """
-    check(qk, v, heads)
-    run = choose("linear_attention", BACKENDS, backend, v, qk, v, heads)
+    check(q, k, v, heads)
+    run = choose("linear_attention", BACKENDS, backend, v, q, k, v, heads)
     with full_precision(v):
-        return cast(Tensor, run(qk, v, heads))
+        return cast(Tensor, run(q, k, v, heads))
 
 
-def check(qk: Tensor, v: Tensor, heads: int) -> None:
+def check(q: Tensor, k: Tensor, v: Tensor, heads: int) -> None:
     """Raise unless the arguments of :func:`linear_attention` fit together."""
-    if v.dim() != 4 or 0 in v.shape:
-        raise ValueError(f"linear_attention needs v of shape (B, C, H, W) with all sizes >= 1, got {tuple(v.shape)}")
-    B, C, H, W = v.shape
-    if tuple(qk.shape) != (B, 2 * C, H, W):
-        raise ValueError(f"linear_attention needs qk of shape {(B, 2 * C, H, W)} for this v, got {tuple(qk.shape)}")
+    if v.dim() != 4 or 0 in v.shape or not q.shape == k.shape == v.shape:
+        raise ValueError(
+            "linear_attention needs q, k and v of one shape (B, C, H, W) with all sizes >= 1, "
+            f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    C = v.shape[1]
     if C % 4 or heads < 1 or C % heads:
         raise ValueError(
             f"linear_attention needs channels that are a multiple of 4 and of heads={heads}, got C={C}; "

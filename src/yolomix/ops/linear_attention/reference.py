@@ -9,15 +9,15 @@ from torch.nn import functional as F
 from yolomix.ops.linear_attention import EPSILON
 
 
-def refusals(qk: Tensor, v: Tensor, heads: int) -> list[str]:
+def refusals(q: Tensor, k: Tensor, v: Tensor, heads: int) -> list[str]:
     """It takes everything."""
     return []
 
 
-def run(qk: Tensor, v: Tensor, heads: int) -> Tensor:
+def run(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """The quadratic form of the equation of :mod:`yolomix.ops.linear_attention`; shapes as there."""
     B, C, H, W = v.shape
-    q, k = (F.elu(qk.double()) + 1).chunk(2, dim=1)
+    q, k = (F.elu(t.double()) + 1 for t in (q, k))
     turn = _rotation(C, H, W).to(v.device)  # (C, C, L): a 2x2 matrix for each pair of channels
     split = (B, heads, C // heads, H * W)
     qh, kh, vh = (t.double().reshape(split) for t in (q, k, v))
