@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tests import golden
-from yolomix.nn.mambairv2 import ASSG, ASSM, ASSGroup, SelectiveScan, semantic_order
+from yolomix.nn.mambairv2 import ASSG, ASSGroup
 from yolomix.nn.mambairv2_parts import ConvFFN, GatedMLP, WindowAttention, closed_pairs, relative_positions
+from yolomix.nn.mambairv2_scan import ASSM, SelectiveScan, semantic_order
 
 CPU = torch.device("cpu")
 
