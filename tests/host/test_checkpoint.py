@@ -15,13 +15,13 @@ OLDEST = ultralytics.__version__.startswith("8.3.")
 
 
 @pytest.mark.skipif(OLDEST, reason="ULTRALYTICS_SAFE_LOAD came with Ultralytics 8.4")
-def test_predict_and_train_under_weights_only_loading(trained, dataset, python):
+def test_predict_and_train_under_weights_only_loading(trained, dataset, settings, python, tmp_path):
     code = f"""
 import yolomix
 from ultralytics import YOLO
 model = YOLO({str(trained)!r})
-model.predict({str(dataset.parent / "images/val/0.png")!r}, imgsz=64, project="runs")
-model.train(data={str(dataset)!r}, imgsz=64, epochs=1, batch=3, plots=False, val=False, device="cpu", project="runs")
+model.predict({str(dataset.parent / "images/val/0.png")!r}, imgsz=64, project={str(tmp_path)!r})
+model.train(**{settings | {"epochs": 1, "val": False, "project": str(tmp_path)}!r})
 """
     python(code, ULTRALYTICS_SAFE_LOAD="1")
 

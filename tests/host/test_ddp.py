@@ -77,21 +77,21 @@ NODE = """
 import sys
 from yolomix import YOLO
 settings = dict(data=sys.argv[2], imgsz=64, epochs=1, batch=6, device="0", amp=False, plots=False, val=False)
-YOLO(sys.argv[1]).train(**settings, project="runs")
+YOLO(sys.argv[1]).train(**settings, project=sys.argv[3])
 """
 
 
 @pytest.mark.skipif(OLDEST, reason="places processes by global rank, see the next test")
 def test_two_nodes_of_torchrun(tiny, dataset, env, tmp_path):
     (tmp_path / "node.py").write_text(NODE)
-    (tmp_path / "runs/detect/runs/train").mkdir(parents=True)  # so that only the first process counts up
+    (tmp_path / "train").mkdir()  # so that only the first process counts up
     where = ["--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1"]
     port = f"--master_port={dist.find_free_network_port()}"
     running = []
     for rank in (0, 1):
         command = [sys.executable, "-m", "torch.distributed.run", *where, port, f"--node_rank={rank}"]
         node = {**env, "PYTHONPATH": f"{env['PYTHONPATH']}{os.pathsep}{ROOT}"}
-        command += [str(tmp_path / "node.py"), str(tiny), str(dataset)]
+        command += [str(tmp_path / "node.py"), str(tiny), str(dataset), str(tmp_path)]
         running.append(subprocess.Popen(command, cwd=tmp_path, env=node, stdout=-1, stderr=-2, text=True))
     said = [process.communicate(timeout=300)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], said[0][-2000:] + said[1][-2000:]
