@@ -6,11 +6,12 @@ A failure is one clear message; ``--debug`` or ``YOLOMIX_DEBUG=1`` shows where i
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
+from yolomix.cli.output import own_log_to_stderr
 from yolomix.cli.request import Request, UsageError, read
 from yolomix.cli.verbs import VERBS, overview
 
@@ -24,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``yolomix``; None takes those of this process.
     """
     words = [*(sys.argv[1:] if argv is None else argv)]
-    _log_to_stderr()
     try:
-        return _answer(read(words, VERBS))
+        with own_log_to_stderr():
+            return _answer(read(words, VERBS))
     except UsageError as error:
         return _failed(error, words, USAGE)
     except KeyboardInterrupt as error:
@@ -51,7 +52,7 @@ def _answer(request: Request) -> int:
 def _failed(error: BaseException, words: Sequence[str], code: int) -> int:
     """Say on stderr what went wrong, and with ``--debug`` also where."""
     if "--debug" in words or os.environ.get("YOLOMIX_DEBUG", "0") not in ("", "0"):
-        logging.getLogger("yolomix").error("", exc_info=error)
+        traceback.print_exception(error)
     elif isinstance(error, KeyboardInterrupt):
         sys.stderr.write("yolomix: interrupted\n")
     else:
@@ -68,13 +69,3 @@ def _message(error: BaseException) -> str:
         lines = [str(error.args[0])]
     text = lines[0] if len(lines) > 8 else "\n  ".join(lines)
     return text + (" (YOLOMIX_DEBUG=1 shows more)" if len(lines) > 8 else "")
-
-
-def _log_to_stderr() -> None:
-    logger = logging.getLogger("yolomix")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("yolomix: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

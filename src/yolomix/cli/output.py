@@ -35,8 +35,25 @@ def children_to_stderr() -> Iterator[None]:
         os.close(stdout)
 
 
+@contextlib.contextmanager
+def own_log_to_stderr() -> Iterator[None]:
+    """Show what yolomix logs, on stderr."""
+    logger, handler = logging.getLogger("yolomix"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("yolomix: %(message)s"))
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def _log_to(stream: TextIO) -> None:
     """Ultralytics' logger keeps the stdout of the moment when it was imported."""
     for handler in logging.getLogger("ultralytics").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setStream(stream)
+        if type(handler) is logging.StreamHandler:  # not those that test tools and trackers derive from it
+            with contextlib.suppress(ValueError):  # its stream may be closed by now
+                handler.flush()
+            handler.stream = stream

@@ -44,7 +44,7 @@ def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path
     """
     if task not in TASKS:
         raise ValueError(
-            f"the sample dataset has labels for {' and '.join(TASKS)}, not for {task!r}; give data= a file"
+            f"the sample dataset is labelled for {' and '.join(TASKS)}, not for {task!r}; give data= a file"
         )
     if root is not None:
         return _kept(Path(root) / FOLDER)

@@ -74,7 +74,7 @@ def picture(seed: int) -> Picture:
     """The picture of a seed, the same on every machine."""
     rng = RandomState(seed)
     image, things = surface.background(rng, SIDE), list[Thing]()
-    order = [*rng.randint(0, len(CLASSES), rng.randint(8, 19)), *[None] * rng.randint(0, 4)]
+    order = [*rng.randint(0, len(CLASSES), rng.randint(5, 12)), *[None] * rng.randint(0, 4)]
     for i in rng.permutation(len(order)):
         _add(rng, image, things, order[i])
     return Picture(surface.lit(rng, image), tuple(t for t in things if t.labelled))
@@ -112,14 +112,16 @@ def _stamp(rng: RandomState, kind: Kind) -> Stamp:
 def _add(rng: RandomState, image: Image, things: list[Thing], label: int | None) -> None:
     """Lay one more thing over the picture, at a place where it leaves every other thing in one piece."""
     stamp = _stamp(rng, CLASSES[label] if label is not None else DISTRACTORS[rng.randint(len(DISTRACTORS))])
+    crowd = rng.randint(3) == 0  # a third of them may hide others, and may stick out of the picture
     for _ in range(TRIES):
-        left, top = _place(rng, things, len(stamp.mark))
+        left, top = _place(rng, things, len(stamp.mark), crowd)
         here, there = _windows(left, top, len(stamp.mark))
         seen = np.zeros((SIDE, SIDE), bool)
         seen[here] = stamp.inside[there]
         behind = [thing for thing in things if (thing.seen[here] & seen[here]).any()]
         rest = [thing.seen & ~seen for thing in behind]
-        if _one_piece(seen) and all(_one_piece(r) for t, r in zip(behind, rest, strict=True) if t.labelled):
+        whole = _one_piece(seen) and all(_one_piece(r) for t, r in zip(behind, rest, strict=True) if t.labelled)
+        if whole and (crowd or not behind):
             for thing, what in zip(behind, rest, strict=True):
                 thing.seen = what
             things.append(Thing(label, int(stamp.inside.sum()), seen))
@@ -127,11 +129,12 @@ def _add(rng: RandomState, image: Image, things: list[Thing], label: int | None)
             return
 
 
-def _place(rng: RandomState, things: list[Thing], n: int) -> tuple[int, int]:
-    """Left and top of an n x n stamp: anywhere, or a third of the time near another thing, to hide a part of it."""
-    x, y = (int(a) for a in rng.randint(-n // 4, SIDE - n + n // 4 + 1, 2))
-    near, shift = rng.randint(0, 3 * len(things) + 1), rng.randint(-n // 2, n // 2 + 1, 2)
-    if near < len(things) and things[near].labelled:
+def _place(rng: RandomState, things: list[Thing], n: int, crowd: bool) -> tuple[int, int]:
+    """Left and top of an n x n stamp: inside the picture, or in a crowd at the edge of another thing."""
+    beyond = n // 4 if crowd else 0
+    x, y = (int(a) for a in rng.randint(-beyond, SIDE - n + beyond + 1, 2))
+    near, shift = rng.randint(0, len(things) + 1), rng.randint(-n // 2, n // 2 + 1, 2)
+    if crowd and near < len(things) and things[near].labelled:
         left, top, right, bottom = things[near].box
         return (left if shift[0] < 0 else right) - n // 2 + int(shift[0]), (top + bottom - n) // 2 + int(shift[1])
     return x, y

@@ -69,7 +69,7 @@ def second_colour(rng: RandomState, first: Image) -> Image:
 
 def background(rng: RandomState, side: int) -> Image:
     """A photograph's piece with less contrast, in front of one colour, (side, side, 3)."""
-    keep = between(rng, 0.15, 0.65)
+    keep = between(rng, 0.15, 0.55)
     return piece(rng, side, side) * np.float32(keep) + colour(rng) * np.float32(1 - keep)
 
 
