@@ -5,9 +5,9 @@ the program's scratch once (``settle``), which is read 16 bytes of states at a t
 by 4 states. Sums over channels (gradients of B and C) and sums over states (gradients of the input and of delta) then
 cost a few shuffles each.
 
-A program walks its chunk mark by mark from the end. Between two marks it first runs forward and writes the state
-before every TS-th step to its own scratch, which stays in cache; then, segment by segment from the end, it recomputes
-the TS states into registers and walks them backwards. With g_t = q_t C_t + exp(dt_(t+1) A) g_(t+1) for the gradient
+A program walks its chunk mark by mark from the end. Between two marks it first runs forward: it writes the gradient
+of C, and to its own scratch, which stays in cache, the step sizes and the state before every TS-th step. Then, segment
+by segment from the end, it recomputes the TS states into registers and walks them backwards. With g_t = q_t C_t + exp(dt_(t+1) A) g_(t+1) for the gradient
 q of the output:
 
     dC_t = sum_d q_t h_t        dB_t = sum_d dt_t u_t g_t        e_t = g_t exp(dt_t A) h_(t-1)
@@ -23,7 +23,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, softplus
+from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, sigmoid, softplus
 
 LN2 = tl.constexpr(0.6931471805599453)
 CHANNELS = [
@@ -63,7 +63,7 @@ def settle(block, p_scratch, o_tile):
 
 @triton.jit(do_not_specialize_on_alignment=CHANNELS)
 def scan_backward(
-    p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_fold,
+    p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_fold, p_steps,
     p_gx, p_gdelta, p_grow, p_ga, p_gw, p_gbias, p_gd,
     L, H, W, CG, NS, RS, NC, LC,
     s_l, s_xk, s_gb, s_gk, s_rl, s_rk4, s_rc,
@@ -74,9 +74,9 @@ def scan_backward(
     """Gradients of one chunk, p_q being the gradient of the output before the gate.
 
     p_state, p_sum: ``scan_ends`` with ``BACK``; p_end (B, K, N, CG): gradient of the last state; p_mark: states from
-    ``scan_forward``; p_scratch, p_fold: LM / TS * BD * N and BD * R numbers per program. p_gx, p_gdelta: gradients of
-    the input and of raw delta; p_grow: of the rows, one copy per channel block; p_ga (B, K, NC, CG, N),
-    p_gw (B, K, NC, CG, R), p_gbias and p_gd (B, K, NC, CG): of the parameters, to be summed.
+    ``scan_forward``; p_scratch, p_fold, p_steps: LM / TS * BD * N, BD * R and LM * 2 * BD numbers per program.
+    p_gx, p_gdelta: gradients of the input and of raw delta; p_grow: of the rows, one copy per channel block;
+    p_ga (B, K, NC, CG, N), p_gw (B, K, NC, CG, R), p_gbias and p_gd (B, K, NC, CG): of the parameters, to be summed.
     """
     i_c, k, i_ch, b = program(CG, NC, K, BD)
     c = i_c * BD + tl.arange(0, BD)
@@ -119,6 +119,7 @@ def scan_backward(
         p_fold += tl.program_id(0).to(tl.int64) * (BD * R)
         b_fold = settle(b_w, p_fold, (tl.arange(0, BD) * R)[:, None] + r[None, :])
         b_gw = tl.zeros((BD, R), tl.float32)
+    p_steps += tl.program_id(0).to(tl.int64) * (LM * 2 * BD) + tl.arange(0, BD)
     b_ga = tl.zeros((BD, N), tl.float32)
     b_gbias = tl.zeros((BD,), tl.float32)
     b_gd = tl.zeros((BD,), tl.float32)
@@ -133,14 +134,23 @@ def scan_backward(
         p, j = locate(t, k, L, H, W, MAP, False)
         for i_s in range(segments):
             tl.store(p_scratch + i_s * (BD * N) + o_tile, h)
-            for _s in tl.static_range(TS):
+            for i in tl.static_range(TS):
                 o = inside(p, L, RAGGED)
                 row = p_row + o * s_rl
                 x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
                 dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
+                o_s = (i_s * TS + i) * (2 * BD)
+                live = t + i_s * TS + i < end
                 if SOFTPLUS:
+                    tl.store(p_steps + o_s + BD, sigmoid(dt))
                     dt = softplus(dt)
+                if RAGGED:
+                    dt = tl.where(live, dt, 0.0)
+                tl.store(p_steps + o_s, dt)
                 h = tl.exp2(a * dt[:, None]) * h + (dt * x)[:, None] * tl.load(row + n)[None, :]
+                q = tl.load(p_q + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+                m_n = n < tl.where(live, N, 0) if RAGGED else None
+                tl.store(p_grow + o * s_rl + N + n, tl.sum(q[:, None] * h, 0), mask=m_n)
                 p, j = advance(p, j, k, L, H, W, MAP, False)
         tl.debug_barrier()
         p, j = locate(L - t - segments * TS, k, L, H, W, MAP, True)
@@ -150,7 +160,6 @@ def scan_backward(
             hs = (tl.load(p_scratch + i_t * (BD * N) + o_tile),)
             decays = ()
             dts = ()
-            raws = ()
             xs = ()
             cells = ()
             for _b in tl.static_range(TS):
@@ -160,17 +169,12 @@ def scan_backward(
                 o = cells[i]
                 row = p_row + o * s_rl
                 x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
-                raw = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
-                dt = raw
-                if SOFTPLUS:
-                    dt = softplus(raw)
-                if RAGGED:
-                    dt = tl.where(ts + i < end, dt, 0.0)
+                dt = tl.load(p_steps + (i_t * TS + i) * (2 * BD))
                 decay = tl.exp2(a * dt[:, None])
-                hs = hs + (decay * hs[i] + (dt * x)[:, None] * tl.load(row + n)[None, :],)
+                if i < TS - 1:
+                    hs = hs + (decay * hs[i] + (dt * x)[:, None] * tl.load(row + n)[None, :],)
                 decays = decays + (decay,)
                 dts = dts + (dt,)
-                raws = raws + (raw,)
                 xs = xs + (x,)
             for i in tl.static_range(TS - 1, -1, -1):
                 o = cells[i]
@@ -182,7 +186,6 @@ def scan_backward(
                 q = tl.load(p_q + o * s_l, mask=m_t, other=0.0).to(tl.float32)
                 row = p_row + o * s_rl
                 grow = p_grow + o * s_rl
-                tl.store(grow + N + n, tl.sum(q[:, None] * hs[i + 1], 0), mask=m_n)
                 g += q[:, None] * tl.load(row + N + n)[None, :]
                 tl.store(grow + n, tl.sum((dt * x)[:, None] * g, 0), mask=m_n)
                 w = tl.sum(g * tl.load(row + n)[None, :], 1)
@@ -191,7 +194,7 @@ def scan_backward(
                 b_ga += e * dt[:, None]
                 gdt = w * x + tl.sum(e * a, 1) * LN2
                 if SOFTPLUS:
-                    gdt = gdt / (1.0 + tl.exp2(-raws[i] * LOG2E))
+                    gdt *= tl.load(p_steps + (i_t * TS + i) * (2 * BD) + BD)
                 gx = w * dt
                 if SKIP:
                     gx += q * b_d

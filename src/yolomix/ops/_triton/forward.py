@@ -22,7 +22,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, softplus
+from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, sigmoid, softplus
 
 CHANNELS = [
     "p_x",
@@ -195,7 +195,7 @@ def scan_forward(
                     if MARKS:
                         tl.store(p_raw + cells[i] * s_l, y, mask=m_y)
                     z = tl.load(p_z + cells[i] * s_l, mask=m_y, other=0.0).to(tl.float32)
-                    y = y * z / (1.0 + tl.exp2(-z * LOG2E))
+                    y *= z * sigmoid(z)
                 tl.store(p_y + cells[i] * s_l, y, mask=m_y)
         t += LM
     if LAST:

@@ -147,9 +147,10 @@ def backward(scan: Scan, q: Tensor, marks: Tensor, last: Tensor | None, gx: Tens
         state, total = scan.ends(q, cut, back=True)
         out = _room(scan, block, cut[0])
         scratch, fold = scan.empty(programs, MARK // SEGMENT, block, s.N), scan.empty(programs, block, max(1, s.R))
+        steps = scan.empty(programs, MARK, 2, block)
         scan_backward[(programs,)](
             x, q, scan.steps, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x),
-            state, total, _or(last, x), marks, scratch, fold,
+            state, total, _or(last, x), marks, scratch, fold, steps,
             gx, _or(gdelta, gx), out.rows, out.A, out.w, out.bias, out.D,
             *scan.geometry(cut), s.step, s.x_group, *s.y_strides, *s.row_strides, out.rows.stride(0),
             BD=block, TS=SEGMENT, LM=MARK, CHUNKED=cut[0] > 1, LAST=last is not None,

@@ -34,6 +34,13 @@ def softplus(x):
 
 
 @triton.jit
+def sigmoid(x):
+    """1 / (1 + exp(-x)), the derivative of ``softplus``."""
+    e = tl.exp2(-tl.abs(x) * LOG2E)
+    return tl.where(x >= 0.0, 1.0, e) / (1.0 + e)
+
+
+@triton.jit
 def program(CG, NC, K: tl.constexpr, BD: tl.constexpr):
     """Channel block, direction or group, chunk and batch of this program; neighbours share a map's cells."""
     pid = tl.program_id(0)
