@@ -165,6 +165,29 @@ def test_exports_to_onnx(block, tmp_path):
     torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["HaloAttention", "MLLABlock", "C2PSAMLLA"])
+def test_exports_with_map_sizes_left_open(name, tmp_path):
+    """A scan's steps are counted when it is exported; attention has nothing that needs its size before it runs."""
+    import onnxruntime
+
+    module, file = made(EVERY[name]).eval(), str(tmp_path / "block.onnx")
+    free = {"x": {0: "batch", 2: "height", 3: "width"}}
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (maps(6, 5),), file, input_names=["x"], dynamic_axes=free, dynamo=False)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        for x in (maps(6, 5), maps(9, 7, batch=1), maps(20, 15, batch=3)):
+            (got,) = session.run(None, {"x": x.numpy()})
+            torch.testing.assert_close(torch.from_numpy(got), module(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["HaloAttention", "MLLAttention"])
+def test_compiles_into_one_graph(name):
+    module, x = made(EVERY[name]).eval(), maps(6, 5)
+    want = module(x)
+    torch.testing.assert_close(torch.compile(module, backend="eager", fullgraph=True)(x), want)
+
+
 @blocks
 def test_torch_export_records_it(block):
     """What the newer ONNX exporter and torch.compile start from."""

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Backend:
 
     def load(self) -> ModuleType:
         """Import the file of this backend."""
-        return importlib.import_module(self.module)
+        # Looked up first: torch.compile follows a lookup inside one graph, and breaks the graph at an import.
+        return sys.modules.get(self.module) or importlib.import_module(self.module)
 
     def refusals(self, x: torch.Tensor, args: tuple[object, ...]) -> list[str]:
         """The reasons why this backend cannot take the arguments, as sentences; empty when it can."""
