@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import pickle
 
@@ -17,6 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolomix
 from tests.host import blocks
 from tests.host.conftest import description
+from yolomix.host import graph, rows
 from yolomix.host.rows import RowError
 from yolomix.nn import common
 from yolomix.nn.registry import BLOCKS
@@ -191,6 +193,19 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
     with pytest.raises(ValueError, match=r"'C2f' is a module of Ultralytics .*register\(..., name=...\)"):
         yolomix.register(C2f)
     assert "C2f" not in BLOCKS
+
+
+def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
+    block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
+    monkeypatch.setitem(BLOCKS, "SPPF", block)
+    with pytest.raises(ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.host.blocks.Keeps under"):
+        graph.watch_names()
+
+
+def test_a_block_of_ours_keeps_a_name_that_ultralytics_takes_later(monkeypatch):
+    monkeypatch.setattr(tasks, "MLLAttention", nn.Identity, raising=False)
+    rows.refuse_taken(BLOCKS["MLLAttention"])
+    assert type(built([-1, 1, "MLLAttention", []])[2]).__module__ == "yolomix.nn.mlla"
 
 
 def test_stock_models_build_the_same_layers_with_and_without_the_hook():

@@ -105,10 +105,14 @@ def test_in_a_training_of_ultralytics(said, tiny, settings, tmp_path):
     def ruin(trainer):
         trainer.model.model[6].lepe.register_forward_hook(lambda m, i, o: o * float("nan"))
 
+    def interrupt(trainer):
+        raise KeyboardInterrupt
+
     model = YOLO(tiny)
     model.add_callback("on_train_start", ruin)
-    model.add_callback("on_train_batch_end", lambda trainer: setattr(trainer, "stop", True))
-    model.train(**settings, epochs=1, project=str(tmp_path), val=False)
+    model.add_callback("on_train_batch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(**settings, epochs=1, project=str(tmp_path))
     found = [line for line in said if "the loss is not finite" in line]
     assert len(found) == 1
     assert "layer model.6.lepe (Conv2d, torch.float32) is the first" in found[0]

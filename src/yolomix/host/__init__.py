@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.abc
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 
 class Hook(NamedTuple):
@@ -54,7 +55,7 @@ def join() -> None:
         sys.meta_path.insert(0, _AfterImport(waiting))
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
+class _AfterImport:
     """Lets the import system find the named modules as ever, and installs our hooks right after each has run."""
 
     def __init__(self, waiting: set[str]) -> None:
@@ -89,7 +90,7 @@ def _install(module: ModuleType) -> None:
 
 def _wrap(module: ModuleType, hook: Hook) -> None:
     *parents, name = hook.target.split(".")
-    owner = functools.reduce(getattr, parents, module)
+    owner: Any = functools.reduce(lambda found, part: getattr(found, part, None), parents, module)
     native = getattr(owner, name, None)
     if native is None:
         text = f"this Ultralytics has no {hook.module}.{hook.target}: without it yolomix lacks {hook.purpose}"
