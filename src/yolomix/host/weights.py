@@ -14,6 +14,7 @@ import torch
 import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.utils import RANK
 
 from yolomix.surgery.align import Order, align, plain, seated, shapes
 from yolomix.surgery.report import Report, Tensor
@@ -50,7 +51,7 @@ def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
     """``BaseTrainer.setup_model``, which then saves the report of a transfer beside the run's weights."""
     result = native(trainer)
     report = _reports.get(trainer.model) if isinstance(trainer.model, nn.Module) else None
-    if report is not None and tasks.RANK in (-1, 0):
+    if report is not None and RANK in (-1, 0):
         trainer.wdir.mkdir(parents=True, exist_ok=True)
         report.save(trainer.wdir / REPORT)
     return result
