@@ -90,7 +90,9 @@ def _install(module: ModuleType) -> None:
 
 def _wrap(module: ModuleType, hook: Hook) -> None:
     *parents, name = hook.target.split(".")
-    owner: Any = functools.reduce(lambda found, part: getattr(found, part, None), parents, module)
+    owner: Any = module
+    for part in parents:
+        owner = getattr(owner, part, None)
     native = getattr(owner, name, None)
     if native is None:
         text = f"this Ultralytics has no {hook.module}.{hook.target}: without it yolomix lacks {hook.purpose}"
