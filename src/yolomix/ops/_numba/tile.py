@@ -116,16 +116,16 @@ def retreat(rates, saved, carry, rates_grad, tile, grad, history, B, B_grad, C, 
     """
     n = 0
     while n + 2 <= N:
-        _replay_two(rates, saved, tile, history, B, n, steps)
-        _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_grad, n, steps)
+        _replay_two(rates, saved, tile, grad, history, B, C, C_grad, n, steps)
+        _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, n, steps)
         n += 2
     if n < N:
-        _replay_one(rates, saved, tile, history, B, n, steps)
-        _reverse_one(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_grad, n, steps)
+        _replay_one(rates, saved, tile, grad, history, B, C, C_grad, n, steps)
+        _reverse_one(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, n, steps)
 
 
 @helper
-def _replay_two(rates, saved, tile, history, B, n, steps):
+def _replay_two(rates, saved, tile, grad, history, B, C, C_grad, n, steps):
     a0, a1 = load(rates, n * LANES), load(rates, (n + 1) * LANES)
     h0, h1 = load(saved, n * LANES), load(saved, (n + 1) * LANES)
     store(history.states, 0, h0)
@@ -135,6 +135,9 @@ def _replay_two(rates, saved, tile, history, B, n, steps):
         e0, e1 = exp2(d * a0), exp2(d * a1)
         h0 = fma(e0, h0, x * value(B, n, t))
         h1 = fma(e1, h1, x * value(B, n + 1, t))
+        q = load(grad.y, t * LANES)
+        _add_product(C_grad, slot(C, n, t), q, h0)
+        _add_product(C_grad, slot(C, n + 1, t), q, h1)
         store(history.decays, i, e0)
         store(history.decays, i + LANES, e1)
         store(history.states, i + 2 * LANES, h0)
@@ -142,24 +145,20 @@ def _replay_two(rates, saved, tile, history, B, n, steps):
 
 
 @helper
-def _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_grad, n, steps):
+def _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, n, steps):
     a0, a1 = load(rates, n * LANES), load(rates, (n + 1) * LANES)
     g0, g1 = load(carry, n * LANES), load(carry, (n + 1) * LANES)
     s0, s1 = load(rates_grad, n * LANES), load(rates_grad, (n + 1) * LANES)
-    h0, h1 = load(history.states, 2 * steps * LANES), load(history.states, (2 * steps + 1) * LANES)
     for t in range(steps - 1, -1, -1):
         i = 2 * t * LANES
         q, x, d = load(grad.y, t * LANES), load(tile.drive, t * LANES), load(tile.delta, t * LANES)
-        _add_product(C_grad, slot(C, n, t), q, h0)
-        _add_product(C_grad, slot(C, n + 1, t), q, h1)
         g0, g1 = fma(q, value(C, n, t), g0), fma(q, value(C, n + 1, t), g1)
         _add_product(B_grad, slot(B, n, t), x, g0)
         _add_product(B_grad, slot(B, n + 1, t), x, g1)
         to_drive = fma(g0, value(B, n, t), load(grad.drive, t * LANES))
         store(grad.drive, t * LANES, fma(g1, value(B, n + 1, t), to_drive))
         g0, g1 = g0 * load(history.decays, i), g1 * load(history.decays, i + LANES)
-        h0, h1 = load(history.states, i), load(history.states, i + LANES)
-        w0, w1 = g0 * h0, g1 * h1
+        w0, w1 = g0 * load(history.states, i), g1 * load(history.states, i + LANES)
         s0, s1 = fma(w0, d, s0), fma(w1, d, s1)
         store(grad.delta, t * LANES, fma(w1, a1, fma(w0, a0, load(grad.delta, t * LANES))))
     store(carry, n * LANES, g0)
@@ -169,24 +168,24 @@ def _reverse_two(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_
 
 
 @helper
-def _replay_one(rates, saved, tile, history, B, n, steps):
+def _replay_one(rates, saved, tile, grad, history, B, C, C_grad, n, steps):
     a, h = load(rates, n * LANES), load(saved, n * LANES)
     store(history.states, 0, h)
     for t in range(steps):
         i = t * LANES
         e = exp2(load(tile.delta, i) * a)
         h = fma(e, h, load(tile.drive, i) * value(B, n, t))
+        _add_product(C_grad, slot(C, n, t), load(grad.y, i), h)
         store(history.decays, i, e)
         store(history.states, i + LANES, h)
 
 
 @helper
-def _reverse_one(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, C_grad, n, steps):
+def _reverse_one(rates, carry, rates_grad, tile, grad, history, B, B_grad, C, n, steps):
     a, g, s = load(rates, n * LANES), load(carry, n * LANES), load(rates_grad, n * LANES)
     for t in range(steps - 1, -1, -1):
         i = t * LANES
         q, x = load(grad.y, i), load(tile.drive, i)
-        _add_product(C_grad, slot(C, n, t), q, load(history.states, i + LANES))
         g = fma(q, value(C, n, t), g)
         _add_product(B_grad, slot(B, n, t), x, g)
         store(grad.drive, i, fma(g, value(B, n, t), load(grad.drive, i)))

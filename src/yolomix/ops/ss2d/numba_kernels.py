@@ -49,16 +49,17 @@ class Parameters(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A tile of a direction: its cells as indices in (B, L), and their rows (steps, R + 2N)."""
+    """A tile of a direction: its cells as indices in (B, L), those of the next one, and its rows (steps, R + 2N)."""
 
     cells: np.ndarray
+    cells_ahead: np.ndarray
     rows: np.ndarray
 
 
 @helper
 def new_path(sizes):
     """Memory for a path; vectors may be written across its end."""
-    return Path(np.empty(TILE, np.int64), aligned(TILE * (sizes.R + 2 * sizes.N) + LANES))
+    return Path(np.empty(TILE, np.int64), np.empty(TILE, np.int64), aligned(TILE * (sizes.R + 2 * sizes.N) + LANES))
 
 
 @helper
@@ -71,50 +72,82 @@ def task_part(sizes, task):
 
 
 @helper
-def cell_of(sizes, direction, step):
-    """The cell, row-major, that a direction visits at a step."""
+def visit(cells, sizes, b, direction, step, steps):
+    """The cells, as indices in (B, L), that a direction visits from a step on; no division per cell."""
+    H, W, start = sizes.H, sizes.W, b * sizes.H * sizes.W
+    forth, place = 1, step
     if direction >= 2:
-        step = sizes.H * sizes.W - 1 - step
-    if direction % 2 == 1:
-        return (step % sizes.H) * sizes.W + step // sizes.H
-    return step
+        forth, place = -1, H * W - 1 - step
+    if direction % 2 == 0:
+        for t in range(steps):
+            cells[t] = start + place + forth * t
+        return
+    column, row = divmod(place, H)
+    for t in range(steps):
+        cells[t] = start + row * W + column
+        row += forth
+        if row == H or row < 0:
+            row, column = (0, column + 1) if row == H else (H - 1, column - 1)
 
 
 @helper
 def walk(path, rows, sizes, b, direction, step, steps):
     """Gather the cells and rows of a tile."""
-    length, L = sizes.R + 2 * sizes.N, sizes.H * sizes.W
+    visit(path.cells, sizes, b, direction, step, steps)
+    length = sizes.R + 2 * sizes.N
     for t in range(steps):
-        cell = b * L + cell_of(sizes, direction, step + t)
-        path.cells[t] = cell
-        source, target = (cell * DIRECTIONS + direction) * length, t * length
-        whole = length - length % LANES
-        for i in range(0, whole, LANES):
-            store(path.rows, target + i, load(rows, source + i))
-        for i in range(whole, length):
-            path.rows[target + i] = rows[source + i]
+        _copy_row(rows, (path.cells[t] * DIRECTIONS + direction) * length, path.rows, t * length, length)
 
 
 @helper
-def prefetch_cells(x, y, rows, sizes, b, direction, step, first_block, end_block):
+def _copy_row(source, at, target, to, length):
+    whole = length - length % LANES
+    for i in range(0, whole, LANES):
+        store(target, to + i, load(source, at + i))
+    for i in range(whole, length):
+        target[to + i] = source[at + i]
+
+
+@helper
+def prefetch_tile(path, x, y, rows, sizes, b, direction, step, first_block, end_block):
     """Ask for what the tile from this step on reads, while the one before it is computed."""
-    L, length, D = sizes.H * sizes.W, sizes.R + 2 * sizes.N, sizes.blocks * LANES
-    for t in range(max(step, 0), min(step + TILE, L)):
-        cell = b * L + cell_of(sizes, direction, t)
+    steps = min(TILE, sizes.H * sizes.W - step)
+    if step < 0 or steps <= 0:
+        return
+    visit(path.cells_ahead, sizes, b, direction, step, steps)
+    length, D = sizes.R + 2 * sizes.N, sizes.blocks * LANES
+    for t in range(steps):
+        cell = path.cells_ahead[t]
         for i in range(0, length, 16):
             prefetch(rows, (cell * DIRECTIONS + direction) * length + i)
-        for block in range(first_block, end_block):
-            prefetch(x, cell * D + block * LANES)
-            prefetch(y, cell * D + block * LANES)
+        for i in range(first_block * LANES, end_block * LANES, 16):
+            prefetch(x, cell * D + i)
+            prefetch(y, cell * D + i)
 
 
 @helper
-def project(dt, path, sizes, at, shift, t):
-    """Delta of a block before softplus, at step t of a tile; its columns of ``dt`` start at ``at``."""
-    d, length, D = shift, sizes.R + 2 * sizes.N, sizes.blocks * LANES
-    for r in range(sizes.R):
-        d = fma(load(dt, at + r * D), spread(path.rows, t * length + r), d)
-    return d
+def project(tile, path, parameters, sizes, direction, channel, steps):
+    """Delta of a block before softplus, to ``tile.delta``; four steps share a load of the weights."""
+    R, D, length = sizes.R, sizes.blocks * LANES, sizes.R + 2 * sizes.N
+    shift, weights = load(parameters.bias, direction * D + channel), direction * R * D + channel
+    whole = steps - steps % 4
+    for t in range(0, whole, 4):
+        d0, d1, d2, d3, i = shift, shift, shift, shift, t * length
+        for r in range(R):
+            w = load(parameters.dt, weights + r * D)
+            d0 = fma(w, spread(path.rows, i + r), d0)
+            d1 = fma(w, spread(path.rows, i + r + length), d1)
+            d2 = fma(w, spread(path.rows, i + r + 2 * length), d2)
+            d3 = fma(w, spread(path.rows, i + r + 3 * length), d3)
+        store(tile.delta, t * LANES, d0)
+        store(tile.delta, (t + 1) * LANES, d1)
+        store(tile.delta, (t + 2) * LANES, d2)
+        store(tile.delta, (t + 3) * LANES, d3)
+    for t in range(whole, steps):
+        d = shift
+        for r in range(R):
+            d = fma(load(parameters.dt, weights + r * D), spread(path.rows, t * length + r), d)
+        store(tile.delta, t * LANES, d)
 
 
 @kernel
@@ -137,7 +170,7 @@ def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
             for i in range(tiles):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
                 walk(path, rows, sizes, b, direction, step, steps)
-                prefetch_cells(x, y, rows, sizes, b, direction, step + TILE, first_block, end_block)
+                prefetch_tile(path, x, y, rows, sizes, b, direction, step + TILE, first_block, end_block)
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block
                     h, channel = block_of(states, packed, N), block * LANES
@@ -154,11 +187,11 @@ def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
 def _enter(tile, x, y, path, parameters, sizes, direction, channel, steps, adds):
     """Stage a block: step sizes, drive, and in y the direct path, on top of what other directions left there."""
     D = sizes.blocks * LANES
-    at = direction * D + channel
-    shift, weight, dt_at = load(parameters.bias, at), load(parameters.D, at), direction * sizes.R * D + channel
+    weight = load(parameters.D, direction * D + channel)
+    project(tile, path, parameters, sizes, direction, channel, steps)
     for t in range(steps):
         i, place = t * LANES, path.cells[t] * D + channel
-        d, v = softplus(project(parameters.dt, path, sizes, dt_at, shift, t)), load(x, place)
+        d, v = softplus(load(tile.delta, i)), load(x, place)
         store(tile.delta, i, d)
         store(tile.drive, i, d * v)
         store(tile.y, i, fma(weight, v, load(y, place)) if adds else weight * v)
@@ -224,7 +257,7 @@ def backward(x, rows, parameters, saved, out_grad, grads, sizes, first, end):
             for i in range(tiles - 1, -1, -1):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
                 walk(s.path, rows, sizes, b, direction, step, steps)
-                prefetch_cells(x, out_grad, rows, sizes, b, direction, step - TILE, first_block, end_block)
+                prefetch_tile(s.path, x, out_grad, rows, sizes, b, direction, step - TILE, first_block, end_block)
                 s.r[:], s.B[:], s.C[:] = 0, 0, 0
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block
@@ -241,11 +274,12 @@ def backward(x, rows, parameters, saved, out_grad, grads, sizes, first, end):
 def _enter_backward(s, x, out_grad, parameters, grads, sizes, b, direction, block, steps):
     """Stage a block as forward does, with the slope of softplus and the gradient of y; add to D's gradient."""
     D, channel = sizes.blocks * LANES, block * LANES
-    at, own = direction * D + channel, (b * DIRECTIONS + direction) * D + channel
-    shift, D_sum, dt_at = load(parameters.bias, at), load(grads.D, own), direction * sizes.R * D + channel
+    own = (b * DIRECTIONS + direction) * D + channel
+    D_sum = load(grads.D, own)
+    project(s.tile, s.path, parameters, sizes, direction, channel, steps)
     for t in range(steps):
         i, place = t * LANES, s.path.cells[t] * D + channel
-        d, v = project(parameters.dt, s.path, sizes, dt_at, shift, t), load(x, place)
+        d, v = load(s.tile.delta, i), load(x, place)
         q, e = load(out_grad, place), exp_of_minus(d)
         store(s.slope, i, sigmoid_from(d, e))
         d = softplus_from(d, e)
@@ -300,6 +334,4 @@ def _write_rows(s, rows_grad, sizes, direction, steps):
     sum_lanes(s.B, N, steps, s.path.rows, R, 1, length)
     sum_lanes(s.C, N, steps, s.path.rows, R + N, 1, length)
     for t in range(steps):
-        target = (s.path.cells[t] * DIRECTIONS + direction) * length
-        for i in range(length):
-            rows_grad[target + i] = s.path.rows[t * length + i]
+        _copy_row(s.path.rows, t * length, rows_grad, (s.path.cells[t] * DIRECTIONS + direction) * length, length)
