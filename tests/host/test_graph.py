@@ -6,9 +6,11 @@ import copy
 import dataclasses
 import logging
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+import ultralytics
 import yaml
 from torch import nn
 from ultralytics.nn import tasks
@@ -216,3 +218,10 @@ def test_stock_models_build_the_same_layers_with_and_without_the_hook():
     native, native_save = tasks.parse_model.native(copy.deepcopy(config), ch=3, verbose=False)
     assert save == native_save
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), native.parameters(), strict=True))
+
+
+def test_no_yaml_of_ultralytics_has_a_row_of_ours_or_a_wrong_one():
+    files = sorted((Path(ultralytics.__file__).parent / "cfg/models").rglob("*.yaml"))
+    assert len(files) > 50
+    for file in files:
+        assert rows.read(yaml.safe_load(file.read_text(encoding="utf-8"))) == {}, file
