@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from yolomix.cli import grafts
 from yolomix.cli.request import Request
 
 HOST_ARGUMENTS = "every argument of Ultralytics' own command: https://docs.ultralytics.com/usage/cfg"
@@ -83,6 +84,30 @@ VERBS = {
             "benchmark",
             "time and measure a model in every format",
             "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample imgsz=320",
+        ),
+        Verb(
+            "graft",
+            "grafts",
+            "put a block anywhere into a model, keep its weights and its outputs",
+            (
+                "yolomix graft model=yolo11n.pt block=HaloAttention args=2,1 at=p5",
+                "yolomix graft model='yolo11n+HaloAttention(2,1)@p4,p5.yaml' plan=true",
+            ),
+            grafts.GRAFT,
+        ),
+        Verb(
+            "edit",
+            "grafts",
+            "take layers out of a model, swap their types, change their repeats, and keep the weights",
+            ("yolomix edit model=yolo11n.pt swap=C3k2:XSSBlock within=neck remove=9 plan=true",),
+            grafts.EDIT,
+        ),
+        Verb(
+            "transfer",
+            "grafts",
+            "copy weights into another architecture and say what became of every tensor",
+            ("yolomix transfer source=best.pt target=yolo11n-mlla.yaml save=start.pt",),
+            grafts.TRANSFER,
         ),
         Verb("models", "listings", "list the packaged models", ("yolomix models", "yolomix models --json")),
         Verb("blocks", "listings", "list the blocks that a model YAML may name", ("yolomix blocks",)),

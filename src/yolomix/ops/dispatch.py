@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 
 LOGGER = logging.getLogger("yolomix")
 ENVIRONMENT = "YOLOMIX_BACKEND"
 NAMES = ("auto", "triton", "numba", "eager", "reference")
+
+Answer = TypeVar("Answer", bound=Callable[..., object])
 
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("yolomix_backend", default=None)
 
@@ -48,30 +51,82 @@ class Backend:
 
     def load(self) -> ModuleType:
         """Import the file of this backend."""
-        # Looked up first: torch.compile follows a lookup inside one graph, and breaks the graph at an import.
-        return sys.modules.get(self.module) or importlib.import_module(self.module)
+        import_once(self.module)
+        return sys.modules[self.module]
 
-    def refusals(self, x: torch.Tensor, args: tuple[object, ...]) -> list[str]:
-        """The reasons why this backend cannot take the arguments, as sentences; empty when it can."""
+    def refusals(self, x: torch.Tensor, args: tuple[object, ...], named: bool = False) -> list[str]:
+        """The reasons why this backend cannot take the arguments, as sentences; empty when it can.
+
+        A backend of another framework is tested against the reference before it is used for the first time. While a
+        graph is being exported, "auto" keeps to PyTorch's own operations; one that is ``named`` becomes a node of a
+        program of ``torch.export``, but no file format knows it.
+        """
         if self.device is not None and x.device.type != self.device:
             return [f"it serves {self.device} tensors, not {x.device.type}"]
-        if self.needs is not None:
-            if exporting():
-                return ["the model is being exported, and a file format knows only plain PyTorch operations"]
-            if (missing := package_refusal(self.needs)) is not None:
-                return [missing]
-        reasons: list[str] = self.load().refusals(*args)
+        if self.needs is None:
+            return list(self.load().refusals(*args))
+        if into_a_file() or (exporting() and not named):
+            return ["the model is being exported, and a file format knows only plain PyTorch operations"]
+        if (missing := package_refusal(self.needs)) is not None:
+            return [missing]
+        reasons = list(self.load().refusals(*args))
+        if not reasons and (wrong := self_test(self.module, x.device.type, needs_gradients(args))) is not None:
+            return [wrong]
         return reasons
 
 
+def constant_in_graphs(function: Answer) -> Answer:
+    """Let ``torch.compile`` call a function while it traces, and keep the answer.
+
+    What ``torch.compiler.assume_constant_result`` does, without importing the compiler (one second) to do it.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs
+def self_test(module: str, device: str, gradients: bool) -> str | None:
+    """The reason not to trust a backend, or None: its answer to a tiny problem against that of the reference.
+
+    Args:
+        module: the file of the backend.
+        device: type of the device to compute on.
+        gradients: whether gradients are compared as well, which costs another kernel to compile.
+    """
+    from yolomix.ops import selftest  # only now: it imports what it tests
+
+    return selftest.refusal(module, device, gradients)
+
+
+def needs_gradients(args: tuple[object, ...]) -> bool:
+    """Whether a backward pass may follow a call with these arguments."""
+    return torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in args)
+
+
+def into_a_file() -> bool:
+    """Whether a graph for another runtime is being recorded by the ONNX or TorchScript exporter."""
+    return torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
+
+
 def exporting() -> bool:
-    """Whether a graph for another runtime is being recorded (torch.export, ONNX, TorchScript)."""
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
+    """Whether a graph is being recorded for somewhere else (torch.export, ONNX, TorchScript)."""
+    return torch.compiler.is_exporting() or into_a_file()
+
+
+@constant_in_graphs
+def import_once(module: str) -> None:
+    """Import a module; ``torch.compile`` follows a lookup of an imported one, but breaks the graph at an import."""
+    importlib.import_module(module)
+
+
+@constant_in_graphs
+def package_refusal(package: str) -> str | None:
+    """The reason why a package cannot be used, or None. Missing and broken are different reasons."""
+    return _package_refusal(package)
 
 
 @functools.cache
-def package_refusal(package: str) -> str | None:
-    """The reason why a package cannot be used, or None. Missing and broken are different reasons."""
+def _package_refusal(package: str) -> str | None:
     if importlib.util.find_spec(package) is None:
         return f"{package} is not installed: pip install {package}"
     try:
@@ -95,11 +150,15 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def wanted(backend: str) -> str:
-    """What to look for: the argument, else the innermost ``use_backend``, else the environment variable."""
+def wanted(backend: str, names: Sequence[str] = NAMES) -> str:
+    """What to look for: the argument, else the innermost ``use_backend``, else the environment variable.
+
+    The last two are for a whole model, so they pass by the operators that have no such backend (``names``).
+    """
     if _checked(backend) != "auto":
         return backend
-    return _checked(_forced.get() or os.environ.get(ENVIRONMENT, "auto"))
+    forced = _checked(_forced.get() or os.environ.get(ENVIRONMENT) or "auto")
+    return forced if forced in names else "auto"
 
 
 def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *args: object) -> Callable[..., object]:
@@ -116,15 +175,16 @@ def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *ar
         ValueError: no backend of this operator has the name.
         NotImplementedError: no backend takes the arguments; the message has everybody's reasons.
     """
-    want = wanted(backend)
+    want = wanted(backend, [row.name for row in table])
     rows = [row for row in table if (row.automatic if want == "auto" else row.name == want)]
     if not rows:
         raise ValueError(f"{op} has no backend {want!r}; choose from auto, {', '.join(row.name for row in table)}")
     refused: dict[str, list[str]] = {}
     for row in rows:
-        reasons = row.refusals(x, args)
+        reasons = row.refusals(x, args, named=want != "auto")
         if not reasons:
-            _announce(op, row.name, refused)
+            if x.device.type != "meta":  # shapes are worked out, nothing runs
+                _announce(op, row.name, refused)
             run: Callable[..., object] = row.load().run
             return run
         refused[row.name] = reasons

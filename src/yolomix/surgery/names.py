@@ -51,11 +51,14 @@ class Name:
         return self.base.endswith((".yaml", ".yml"))
 
 
+NAME, ARGUMENTS = " is no file, and as a name with grafts", " as arguments"
+
+
 class GraftNameError(ValueError):
     """A name that does not follow the grammar, shown with a caret under the character."""
 
-    def __init__(self, text: str, at: int, what: str) -> None:
-        super().__init__(f"{text!r} is no file, and as a name with grafts: {what}\n  {text}\n  {' ' * at}^")
+    def __init__(self, text: str, at: int, what: str, intro: str = NAME) -> None:
+        super().__init__(f"{text!r}{intro}: {what}\n  {text}\n  {' ' * at}^")
 
 
 def is_graft(name: str | Path) -> bool:
@@ -89,6 +92,21 @@ def parse(name: str) -> Name:
     return Name(name, base if own else base + (suffix or ".pt"), tuple(parts))
 
 
+def arguments(text: str) -> list[Any]:
+    """The values of ``2,1`` or ``0.5,True,[1,2],'a'``.
+
+    Raises:
+        ValueError: they are none; the message points at the character.
+    """
+    reader = _Reader(text, 0, len(text), ARGUMENTS)
+    found: list[Any] = []
+    while reader.at < reader.end:
+        if found:
+            reader.take(",", "',' or the end")
+        found.append(reader.value())
+    return found
+
+
 def written(parts: Iterable[Part]) -> str:
     """The text of grafts: what :func:`parse` reads."""
     return "".join(
@@ -111,13 +129,13 @@ def _value(value: Any) -> str:
 class _Reader:
     """Reads a name from left to right."""
 
-    def __init__(self, text: str, at: int, end: int) -> None:
-        self.text, self.at, self.end = text, at, end
+    def __init__(self, text: str, at: int, end: int, intro: str = NAME) -> None:
+        self.text, self.at, self.end, self.intro = text, at, end, intro
 
     def error(self, needed: str, at: int | None = None) -> GraftNameError:
         at = self.at if at is None else at
         came = repr(self.text[at]) if at < self.end else "the end"
-        return GraftNameError(self.text, at, f"needed {needed}, got {came}")
+        return GraftNameError(self.text, at, f"needed {needed}, got {came}", self.intro)
 
     def match(self, pattern: str) -> str | None:
         """The text here if it fits, and go past it."""
@@ -174,7 +192,8 @@ class _Reader:
         found: list[Any] = []
         while self.match(re.escape(close)) is None:
             if self.at >= self.end:
-                raise GraftNameError(self.text, opened, f"needed {close!r}, the bracket that opens here is not closed")
+                what = f"needed {close!r}, the bracket that opens here is not closed"
+                raise GraftNameError(self.text, opened, what, self.intro)
             if found:
                 self.take(",", f"',' or {close!r}")
             found.append(self.value())

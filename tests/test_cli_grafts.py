@@ -1,0 +1,89 @@
+"""The verbs graft, edit and transfer: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from yolomix.cli import DONE, FAILED, USAGE, main
+from yolomix.host import weights
+
+
+V8 = "model=yolov8n.yaml"
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    return weights.write(weights.from_yaml("yolov8n.yaml"), tmp_path_factory.mktemp("stock") / "stock.pt")
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
+    assert main([*words, "--json"]) == DONE
+    found: dict = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_plan_writes_nothing(stock: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"model={stock}", "block=HaloAttention", "args=2,1", "at=p5,4", "plan=true"]
+    assert main(["graft", *words]) == DONE
+    table = capsys.readouterr().out.splitlines()
+    assert "ZeroGate HaloAttention" in table[6]
+    assert table[-1].endswith(
+        "2 of 25 layers change, +657,792 parameters on 3,157,200; 355 of 355 tensors keep their weights"
+    )
+    assert [p.name for p in stock.parent.iterdir()] == ["stock.pt"]
+
+
+def test_a_graft_is_written_and_answers_for_programs(stock: Path, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "a.pt"
+    words = ("block=MLLABlock", "at=p5", "args=8", "mode=wrap", "seed=3", f"save={file}")
+    found = answer(capsys, "graft", f"model={stock}", *words)
+    assert (found["file"], found["copied"], found["source_tensors"], found["missing"]) == (str(file), 355, 355, [])
+    assert [row["change"] for row in found["plan"]].count("wrapped") == 1
+    assert file.with_suffix(".yaml").is_file()
+    name = answer(capsys, "graft", f"model={stock}+MLLABlock(8)@p5:wrap", "plan=true")
+    assert name["plan"] == found["plan"]
+
+
+def test_edits(stock: Path, capsys) -> None:
+    words = ("remove=9", "swap=C2f:XSSBlock", "within=neck", "repeats=4:3", "plan=true")
+    found = answer(capsys, "edit", f"model={stock}", *words)
+    changes = {row["old"]: row["change"] for row in found["plan"] if row["change"]}
+    assert changes == {4: "changed", 9: "gone", 12: "changed", 15: "changed", 18: "changed", 21: "changed"}
+    assert found["kept"] < found["tensors"] == 355
+
+
+def test_transfer(stock: Path, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "new.pt"
+    found = answer(capsys, "transfer", f"source={stock}", "target=yolov8n+MLLABlock@4.yaml", f"save={file}")
+    assert found == {"file": str(file), "copied": 355, "source_tensors": 355, "missing": []}
+    assert main(["transfer", f"source={stock}", "target=yolov8n.yaml", f"save={file}"]) == DONE
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["layer", "module", "copied"]
+    assert out.splitlines()[-1] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["graft", "block=MLLABlock"], USAGE, "graft needs model=, as in: yolomix graft model=yolo11n.pt"),
+        (["graft", V8], USAGE, "graft needs block=, at="),
+        (["graft", V8, "block=MLLABlock", "at=p5", "n=x"], USAGE, "n= is a whole number, got 'x'"),
+        (["graft", V8, "block=MLLABlock", "at=p5", "gate=no"], USAGE, "gate= is true or false, got 'no'"),
+        (["graft", V8, "block=MLLABlock", "at=p5", "args=2,x"], FAILED, "'2,x' as arguments: needed a number"),
+        (["graft", V8, "block=MLLBlock", "at=p5"], FAILED, "no block 'MLLBlock'; near: MLLABlock"),
+        (["graft", "model=yolov8n+MLLABlock@p6.yaml"], FAILED, "no place 'p6'; near: p5"),
+        (["edit", V8], USAGE, "edit needs remove=, swap= or repeats="),
+        (["edit", V8, "swap=C2f"], USAGE, "swap= is OLD:NEW, give every layer"),
+        (["transfer", "source=a.pt"], USAGE, "transfer needs target=, save="),
+    ],
+)  # fmt: skip
+def test_what_is_refused(words: list[str], code: int, text: str, capsys) -> None:
+    assert main(words) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert text in said.err
