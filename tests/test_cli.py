@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from yolomix import data
-from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, listings, main, offline, request, verbs
+from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, host, listings, main, offline, request, verbs
 
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
@@ -127,6 +127,8 @@ def test_stdout_of_a_process_is_only_the_answer(trained, folder):
         ("train model=yolo11n.yaml data=sample epoch=3", USAGE, r"train takes no 'epoch'; near: epochs"),
         ("train model=yolo11n.yaml data=sample epochs", USAGE, r"epochs needs a value: epochs=100"),
         ("train model=yolo11n.yaml data=sample imgsz=[3", USAGE, r"cannot read .* unmatched"),
+        ("train mode=val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and mode=val"),
+        ("train val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and val"),
         ("predict model=yolo11n-mlla", USAGE, r"no model 'yolo11n-mlla': .* near: yolo11-mlla\.yaml"),
         ("predict model=yolo11n-mla.yaml", FAILED, r"no model file 'yolo11n-mla\.yaml'.*yolo11-mlla"),
         ("val model=yolo11nn.pt data=sample", FAILED, r"no checkpoint 'yolo11nn\.pt'.*near: yolo11n\.pt"),
@@ -154,6 +156,12 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert re.search(r"bad\.pt (cannot be read as a|is not a loadable) checkpoint", err)
+
+
+def test_a_table_of_formats_is_passed_on():
+    answer = host.summary("benchmark", None, "| onnx | 12 ms |")
+    assert answer == {"verb": "benchmark", "table": "| onnx | 12 ms |"}
+    assert host._text(answer) == "| onnx | 12 ms |\n"
 
 
 def test_debug_shows_where(capsys, monkeypatch):

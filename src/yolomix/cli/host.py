@@ -14,7 +14,7 @@ from yolomix.cli.output import children_to_stderr, output_to
 from yolomix.cli.request import Request, UsageError, near
 
 BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
-UNLISTED = ("augmentations", "save_dir", "task", "mode", "cfg")
+UNLISTED = ("augmentations", "save_dir", "task", "cfg")
 
 
 def run(request: Request) -> None:
@@ -87,12 +87,16 @@ def _check(verb: str, words: Sequence[str]) -> None:
     from ultralytics import cfg
 
     given = dict(word.partition("=")[::2] for word in words)
-    known = (*cfg.DEFAULT_CFG_DICT, *UNLISTED)
+    known = {*cfg.DEFAULT_CFG_DICT, *UNLISTED}
     for key in given:
         bare = key in words
+        if key == "mode" or (bare and key in cfg.MODES):
+            raise UsageError(
+                f"one verb at a time: {verb} is given, and {'mode=' if key == 'mode' else ''}{given[key] or key}"
+            )
         if bare and key in known and not isinstance(cfg.DEFAULT_CFG_DICT.get(key), bool) and key not in BARE:
             raise UsageError(f"{key} needs a value: {key}={cfg.DEFAULT_CFG_DICT.get(key, '...')}")
-        if not (key in known or key in BARE or (bare and key in (*cfg.TASKS, *cfg.MODES)) or _was_known(key)):
+        if not (key in known or key in BARE or (bare and key in cfg.TASKS) or _was_known(key)):
             raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
     if "cfg" in given:
         return
