@@ -11,7 +11,6 @@ import torch
 from yolomix.cli import DONE, FAILED, USAGE, main
 from yolomix.host import weights
 
-
 V8 = "model=yolov8n.yaml"
 
 
