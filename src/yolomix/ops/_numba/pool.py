@@ -47,7 +47,7 @@ def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
 
 
 def _pool() -> ThreadPoolExecutor:
-    """This process's pool; threads start when there is work for them."""
+    """The pool of this process; threads start when there is work for them."""
     pid = os.getpid()
     if pid not in _pools:
         _pools.setdefault(pid, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="yolomix"))

@@ -21,6 +21,7 @@ from yolomix.ops.selective_scan.checks import check
 
 BACKENDS = (
     Backend("triton", "yolomix.ops.selective_scan.triton_gpu", device="cuda", needs="triton"),
+    Backend("numba", "yolomix.ops.selective_scan.numba_cpu", device="cpu", needs="numba"),
     Backend("eager", "yolomix.ops.selective_scan.eager"),
     Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
 )

@@ -19,7 +19,7 @@ from yolomix.ops._numba.simd import LANES, fma, load, splat, store, zeros
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid, sigmoid_from, softplus, softplus_from
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 
 class Sizes(NamedTuple):
@@ -119,7 +119,7 @@ def _copy(source, target, N):
 
 @helper
 def _gate(y, z, steps):
-    """y *= z * sigmoid(z)."""
+    """Multiply y by z * sigmoid(z)."""
     for i in range(0, steps * LANES, LANES):
         v = load(z, i)
         store(y, i, load(y, i) * (v * sigmoid(v)))

@@ -23,6 +23,7 @@ from yolomix.ops.ss2d.checks import check
 
 BACKENDS = (
     Backend("triton", "yolomix.ops.ss2d.triton_gpu", device="cuda", needs="triton"),
+    Backend("numba", "yolomix.ops.ss2d.numba_cpu", device="cpu", needs="numba"),
     Backend("eager", "yolomix.ops.ss2d.eager"),
     Backend("reference", "yolomix.ops.ss2d.reference", automatic=False),
 )

@@ -21,7 +21,7 @@ from yolomix.ops._numba.simd import LANES, fma, load, prefetch, splat, spread, s
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid_from, softplus, softplus_from
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 DIRECTIONS = 4
 

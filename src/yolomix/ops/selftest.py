@@ -1,0 +1,87 @@
+"""A backend is not trusted before it has solved a tiny problem as the reference does; and what to tell about it.
+
+An operator with backends of other frameworks has a file ``example`` with ``arguments(device)``: the operator's own
+arguments, small, the same at every call, with tensors that are leaves.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from yolomix import ops
+from yolomix.ops.dispatch import Backend, package_refusal
+
+TOLERANCE = 2e-3  # of the norm: a GPU may multiply matrices in TF32; an error of one percent is found
+
+
+@dataclass(frozen=True)
+class Status:
+    """One backend of one operator on this machine; it can be used when ``reasons`` is empty."""
+
+    op: str
+    backend: str
+    device: str
+    reasons: tuple[str, ...]
+
+
+def report() -> list[Status]:
+    """Every backend of every operator, with the reasons why it cannot be used here, after its self-test."""
+    found = []
+    for module in pkgutil.iter_modules(ops.__path__):
+        if module.ispkg and not module.name.startswith("_"):
+            table: Sequence[Backend] = importlib.import_module(f"{ops.__name__}.{module.name}").BACKENDS
+            found += [Status(module.name, row.name, row.device or "any", tuple(reasons(row))) for row in table]
+    return found
+
+
+def reasons(row: Backend) -> list[str]:
+    """Why a backend can compute nothing on this machine, as sentences; gradients are tested as well."""
+    if row.device == "cuda" and not torch.cuda.is_available():
+        return ["no CUDA device here"]
+    if row.needs is None:
+        return []
+    missing = package_refusal(row.needs)
+    wrong = missing or refusal(row.module, row.device or "cpu", gradients=True)
+    return [wrong] if wrong else []
+
+
+@functools.cache
+def refusal(module: str, device: str, gradients: bool) -> str | None:
+    """The reason not to trust a backend, or None; once per process and argument."""
+    package = module.rpartition(".")[0]
+    args = importlib.import_module(f"{package}.example").arguments
+    try:
+        with _disable_current_modes(), torch.inference_mode(False), torch.autocast(device, enabled=False):
+            got = answer(module, args(device), gradients)
+            want = answer(f"{package}.reference", args(device), gradients)
+            error = max(distance(x, y) for x, y in zip(got, want, strict=True))
+    except Exception as failure:  # noqa: BLE001  (whatever a framework raises on this machine is a reason)
+        return f"its self-test on {device} raised {type(failure).__name__}: {str(failure).strip().splitlines()[:1]}"
+    if not error <= TOLERANCE:  # not a number is wrong as well
+        return f"its self-test on {device} is off by {error:.1e} of the reference's norm, more than {TOLERANCE}"
+    return None
+
+
+def answer(module: str, args: Sequence[Any], gradients: bool) -> list[Tensor]:
+    """The output of a backend, and with ``gradients`` also those of its sum of squares."""
+    run = importlib.import_module(module).run
+    with torch.set_grad_enabled(gradients):
+        tensors = [x.requires_grad_(gradients) for x in args if isinstance(x, Tensor)]
+        out = run(*args)
+        if not gradients:
+            return [out]
+        return [out.detach(), *torch.autograd.grad(out.square().sum(), tensors)]
+
+
+def distance(got: Tensor, want: Tensor) -> float:
+    """Norm of the difference over the norm of what is right."""
+    return ((got.double() - want.double()).norm() / want.double().norm()).item()

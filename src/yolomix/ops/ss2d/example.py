@@ -1,0 +1,19 @@
+"""A tiny problem for the self-test of backends: a map of 4 x 5 cells with channels that no vector divides."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def arguments(device: str) -> tuple[object, ...]:
+    """Positional arguments of the operator's backends; no random numbers are drawn."""
+
+    def waves(*shape: int, rate: float) -> Tensor:
+        count = torch.Size(shape).numel()
+        return torch.sin(rate * torch.arange(1, count + 1, device=device)).reshape(shape)
+
+    D, N, R = 18, 7, 2
+    x, weight = waves(1, D, 4, 5, rate=0.7), 0.2 * waves(4, R + 2 * N, D, rate=1.3)
+    A = -torch.exp(waves(4 * D, N, rate=0.3))
+    return x, weight, waves(4, D, R, rate=0.9), waves(4, D, rate=1.7), A, waves(4 * D, rate=1.1)
