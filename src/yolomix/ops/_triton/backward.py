@@ -7,8 +7,8 @@ cost a few shuffles each.
 
 A program walks its chunk mark by mark from the end. Between two marks it first runs forward: it writes the gradient
 of C, and to its own scratch, which stays in cache, the step sizes and the state before every TS-th step. Then, segment
-by segment from the end, it recomputes the TS states into registers and walks them backwards. With g_t = q_t C_t + exp(dt_(t+1) A) g_(t+1) for the gradient
-q of the output:
+by segment from the end, it recomputes the states in between into registers and walks them backwards. With q the
+gradient of the output and g_t = q_t C_t + exp(dt_(t+1) A) g_(t+1):
 
     dC_t = sum_d q_t h_t        dB_t = sum_d dt_t u_t g_t        e_t = g_t exp(dt_t A) h_(t-1)
     du_t = dt_t <g_t, B_t>      d dt_t = u_t <g_t, B_t> + <e_t, A>        dA = sum_t dt_t e_t

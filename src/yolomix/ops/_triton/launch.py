@@ -65,6 +65,7 @@ class Scan:
             "BIAS": self.bias is not None,
             "RAGGED": s.length % step != 0,
             "num_warps": 1,
+            "enable_fp_fusion": True,
         }
 
     @property

@@ -1,0 +1,85 @@
+"""Compiling a Triton kernel without a GPU, and reading registers, spills and instructions from the machine code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel
+
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(.*?);")
+LABEL = re.compile(r"\s*\.(L_x_\d+):")
+JUMP = re.compile(r"BRA.*?`\(\.(L_x_\d+)\)")
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a kernel became: registers of a thread, accesses to spilled ones, and instructions of each loop."""
+
+    registers: int
+    spills: int
+    loops: list[list[str]]
+
+    def instructions(self, elements: int, exponentials: int) -> float:
+        """Instructions per element of the smallest loop with that many exponentials or more, for one lane."""
+        busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]
+        return min(len(body) for body in busy) / elements
+
+    def walks(self, elements: int, exponentials: int) -> list[float]:
+        """The same for every loop that has no such loop inside, smallest first."""
+        busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]
+        inner = [body for body in busy if not any(other is not body and _contains(body, other) for other in busy)]
+        return sorted(len(body) / elements for body in inner)
+
+
+def compiled(kernel: Any, constants: dict[str, Any], wide: str, target: GPUTarget, types: dict[str, str]) -> Any:
+    """The kernel for a target, its arguments aligned as a launch with sizes that are multiples of 16 has them.
+
+    wide: names of the sizes that are multiples of 16; types: pointer types other than float32.
+    """
+    names = kernel.arg_names
+    signature = {n: "constexpr" if n in constants else types.get(n, "*fp32" if n[:2] == "p_" else "i32") for n in names}
+    free = {p.name for p in kernel.params if p.do_not_specialize_on_alignment}
+    aligned = [i for i, n in enumerate(names) if n not in constants and n not in free and (n[:2] == "p_" or n in wide)]
+    source = ASTSource(
+        fn=kernel,
+        signature=signature,
+        constexprs={(names.index(n),): value for n, value in constants.items()},
+        attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
+    )
+    return triton.compile(source, target=target, options={"num_warps": 1, "enable_fp_fusion": True})
+
+
+def read(kernel: CompiledKernel, folder: Path) -> Code:
+    """Disassemble a kernel for NVIDIA with the tools that come with Triton."""
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(kernel.asm["cubin"])
+    usage = _run("cuobjdump", "-res-usage", cubin)
+    lines, labels, loops = [], {}, []
+    for line in _run("nvdisasm", "-c", cubin).splitlines():
+        if label := LABEL.match(line):
+            labels[label[1]] = len(lines)
+        elif found := INSTRUCTION.search(line):
+            lines.append(f"{len(lines)} {found[1]}")
+            jump = JUMP.search(found[1])
+            if jump and jump[1] in labels:
+                loops.append(lines[labels[jump[1]] :])
+    spills = sum(bool(re.search(r"\b(LDL|STL)\b", line)) for line in lines)
+    registers = re.search(r"REG:(\d+)", usage)
+    assert registers, usage
+    return Code(int(registers[1]), spills, loops)
+
+
+def _contains(body: list[str], other: list[str]) -> bool:
+    return len(other) < len(body) and other[0] in body
+
+
+def _run(tool: str, *args: object) -> str:
+    command = [str(TOOLS / tool), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,56 @@
+"""The Triton kernels without a GPU: Triton's interpreter against the float64 reference, outputs and every gradient."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton", reason="kernels are interpreted where Triton has a wheel")
+
+from tests.ops.triton_cases import MAPS, SCANS
+
+TOLERANCE = {"float32": 2e-6, "bfloat16": 1e-2, "float16": 2e-3}  # of the largest value
+
+
+@functools.cache
+def report() -> dict[str, Any]:
+    """All cases in a process of their own: kernels choose interpreter or compiler when they are defined."""
+    command = [sys.executable, "-m", "tests.ops.triton_cases"]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("case", SCANS)
+def test_scan_outputs_and_gradients(case):
+    errors = report()[f"scan {case}"]
+    assert max(errors) <= TOLERANCE[SCANS[case].get("dtype", "float32")], errors
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_map_outputs_and_gradients(case):
+    errors = report()[f"map {case}"]
+    assert max(errors) <= TOLERANCE[MAPS[case].get("dtype", "float32")], errors
+
+
+def test_compiles_into_one_graph_with_equal_gradients():
+    assert report()["compiled"] == [0.0] * 7
+
+
+def test_activation_checkpointing_changes_nothing():
+    assert report()["checkpointed"] == [0.0] * 7
+
+
+def test_registered_operators_pass_the_check_of_torch():
+    assert set(report()["registered"]) == {"SUCCESS"}
+    assert len(report()["registered"]) == 8

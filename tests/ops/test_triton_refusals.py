@@ -1,0 +1,126 @@
+"""What the Triton backends say when they cannot run, and how a scan is laid over a device."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton", reason="refusals of kernels that cannot be imported are the dispatcher's")
+
+from yolomix.ops import selective_scan as scan  # noqa: E402
+from yolomix.ops import ss2d  # noqa: E402
+from yolomix.ops._triton import available, plan  # noqa: E402
+from yolomix.ops._triton.plan import Sizes  # noqa: E402
+from yolomix.ops.selective_scan import triton_gpu  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Nothing remembered from before, and a compiler named so that it is found."""
+    available.toolchain_refusal.cache_clear()
+    available._capability_refusal.cache_clear()
+    monkeypatch.setenv("CC", "sh")
+    yield
+    available.toolchain_refusal.cache_clear()
+    available._capability_refusal.cache_clear()
+
+
+def arguments(dtype=torch.float32, states=4, matrix=(1, 4, 5)):
+    u = torch.zeros(1, 3, 5, dtype=dtype)
+    B = torch.zeros(matrix, dtype=dtype)
+    return (u, u, torch.zeros(3, states, dtype=dtype), B, B, None, None, None, True, False)
+
+
+def refusals(*args, **kwargs):
+    return " | ".join(triton_gpu.refusals(*arguments(*args, **kwargs)))
+
+
+def test_a_cpu_is_refused_in_words():
+    assert refusals() == "it needs a GPU, and the tensors are on cpu"
+
+
+def test_float64_is_refused_with_what_is_taken():
+    assert "takes float32, bfloat16 and float16, not torch.float64" in refusals(torch.float64)
+
+
+def test_too_many_states_are_refused_with_the_limit():
+    assert "at most 64 states per channel, not 65" in refusals(states=65, matrix=(1, 65, 5))
+
+
+def test_complex_rates_are_refused():
+    args = list(arguments())
+    args[2] = args[2].to(torch.complex64)
+    assert "real A, B and C, not complex ones" in " | ".join(triton_gpu.refusals(*args))
+
+
+def test_constant_matrices_are_refused():
+    assert "not constant ones of shape (D, N)" in refusals(matrix=(3, 4))
+
+
+def test_an_old_triton_is_refused_with_its_version(monkeypatch):
+    monkeypatch.setattr(available, "triton", types.SimpleNamespace(__version__="3.2.0", knobs=triton.knobs))
+    assert "needs Triton 3.3 or newer, got 3.2.0" in refusals()
+
+
+def test_a_missing_compiler_is_refused_with_the_next_step(monkeypatch):
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "neither gcc nor clang is found: install one or set CC" in refusals()
+
+
+def test_a_compiler_that_is_named_but_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    assert "named by CC, and '/nowhere/cc' is not found" in refusals()
+
+
+def test_an_old_gpu_is_refused_with_its_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
+    assert available._capability_refusal(0) == (
+        "it needs a GPU of compute capability 7.5 or newer, and Some GPU has 6.1"
+    )
+
+
+def test_an_endless_sequence_is_refused():
+    u = torch.zeros(1).expand(1, 1, 2**31)
+    assert f"fewer than {2**31}, not {2**31}" in " | ".join(available.refusals(u, 4, u.shape[2]))
+
+
+@pytest.mark.parametrize("op", [scan, ss2d], ids=["selective_scan", "ss2d"])
+def test_triton_is_the_first_choice_on_a_gpu(op):
+    assert op.BACKENDS[0].name == "triton"
+    assert op.BACKENDS[0].device == "cuda"
+
+
+def test_asking_for_triton_on_a_cpu_never_falls_back():
+    u, delta, A, B, C = arguments()[:5]
+    with pytest.raises(NotImplementedError, match="triton: it serves cuda tensors, not cpu"):
+        scan.selective_scan(u, delta, A, B, C, backend="triton")
+
+
+@pytest.mark.parametrize(("states", "padded"), [(1, 2), (2, 2), (3, 4), (16, 16), (20, 32)])
+def test_states_are_padded_to_powers_of_two(states, padded):
+    assert padded == Sizes(1, 1, 8, states, 0, 1, 10).N
+
+
+@pytest.mark.parametrize(("length", "batch"), [(1, 1), (63, 1), (64, 1), (129, 1), (25600, 1), (25600, 64), (400, 3)])
+def test_chunks_cover_the_sequence_without_an_empty_one(length, batch):
+    sizes = Sizes(batch, 4, 64, 16, 2, 1, length)
+    count, steps = plan.chunks(sizes, plan.BLOCK, CPU)
+    assert steps % plan.MARK == 0
+    assert (count - 1) * steps < length <= count * steps
+
+
+def test_a_full_device_takes_sequences_whole():
+    sizes = Sizes(64, 4, 64, 16, 2, 1, 25600)
+    assert plan.chunks(sizes, plan.BLOCK, CPU)[0] == 1
+
+
+def test_few_sequences_are_cut_until_the_device_is_full():
+    sizes = Sizes(1, 1, 32, 16, 2, 1, 25600)
+    count, _ = plan.chunks(sizes, plan.BLOCK, CPU)
+    assert count * sizes.sequences(plan.BLOCK) >= plan.programs(CPU)

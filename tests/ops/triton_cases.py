@@ -1,0 +1,198 @@
+"""The cases of the Triton kernels, the same for the interpreter and for a GPU: errors against the float64 reference.
+
+Run as a program it prints them as JSON; ``test_triton_interpreted.py`` does that with ``TRITON_INTERPRET=1``, which
+kernels read when they are defined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from yolomix.ops._triton import launch, plan
+from yolomix.ops.selective_scan import reference as scan_reference
+from yolomix.ops.selective_scan import triton_gpu as scan_triton
+from yolomix.ops.ss2d import reference as ss2d_reference
+from yolomix.ops.ss2d import triton_gpu as ss2d_triton
+
+Row = dict[str, Any]
+
+# batch, channels, steps, states, groups (0: B and C without them), type, what else.
+SCANS: dict[str, Row] = {
+    "one step": {"shape": (2, 3, 1, 16, 1)},
+    "full": {"shape": (1, 33, 9, 16, 1), "gate": True, "last": True},
+    "groups": {"shape": (2, 6, 13, 5, 3), "gate": True, "last": True, "marks": 4},
+    "plain": {"shape": (1, 4, 8, 2, 0), "skip": False, "bias": False, "softplus": False},
+    "chunks": {"shape": (1, 5, 27, 8, 1), "marks": 4, "last": True},
+    "one state": {"shape": (1, 7, 6, 1, 1), "order": "channels last"},
+    "twenty states": {"shape": (1, 3, 6, 20, 1), "order": "strided"},
+    "forty states": {"shape": (1, 17, 4, 40, 1)},
+    "bfloat16": {"shape": (1, 4, 7, 4, 2), "dtype": "bfloat16", "gate": True},
+    "float16": {"shape": (1, 4, 7, 4, 1), "dtype": "float16"},
+}
+# batch, channels, height, width, states, rank.
+MAPS: dict[str, Row] = {
+    "one cell": {"shape": (1, 3, 1, 1, 4, 1)},
+    "row": {"shape": (1, 4, 1, 6, 4, 2)},
+    "column": {"shape": (1, 4, 5, 1, 4, 2)},
+    "blocks": {"shape": (1, 33, 2, 3, 2, 5)},
+    "pictures apart": {"shape": (2, 5, 3, 4, 3, 2), "room": 1},
+    "chunks": {"shape": (1, 3, 5, 3, 4, 3), "marks": 4},
+    "main sizes": {"shape": (1, 8, 2, 2, 16, 2), "order": "channels last"},
+    "one state": {"shape": (1, 8, 3, 2, 1, 8)},
+    "bfloat16": {"shape": (1, 4, 2, 3, 4, 1), "dtype": "bfloat16"},
+}
+
+
+def errors(leaves: list[Tensor | None], run: Callable[..., Any], reference: Callable[..., Any]) -> list[float]:
+    """Of outputs and of every gradient: largest difference over the reference's largest value."""
+    ours = [x if x is None else x.detach().requires_grad_() for x in leaves]
+    theirs = [x if x is None else x.detach().double().requires_grad_() for x in leaves]
+    got, want = _outputs(run(*ours)), _outputs(reference(*theirs))
+    weights = [torch.randn_like(w) for w in want]
+    pairs = list(zip(got, want, strict=True))
+    sum((g.double() * w).sum() for g, w in zip(got, weights, strict=True)).backward()
+    sum((v * w).sum() for v, w in zip(want, weights, strict=True)).backward()
+    pairs += [(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True) if a is not None]
+    return [((g.double() - w).abs().max() / w.abs().max().clamp_min(1e-9)).item() for g, w in pairs]
+
+
+def scan_leaves(row: Row, device: str) -> list[Tensor | None]:
+    """Arguments of ``selective_scan`` up to delta_bias."""
+    batch, channels, length, states, groups = row["shape"]
+    dtype = getattr(torch, row.get("dtype", "float32"))
+    torch.manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device)
+
+    u, delta = (ordered(normal(batch, channels, length).to(dtype), row) for _ in range(2))
+    matrix = (batch, groups, states, length) if groups else (batch, states, length)
+    B, C = normal(*matrix).to(dtype), normal(*matrix).to(dtype)
+    A = -torch.rand(channels, states, device=device) * 4 - 0.1
+    D = normal(channels) if row.get("skip", True) else None
+    z = ordered(normal(batch, channels, length).to(dtype), row) if row.get("gate") else None
+    bias = normal(channels) - 1 if row.get("bias", True) else None
+    return [u, delta if row.get("softplus", True) else delta.abs() / 8, A, B, C, D, z, bias]
+
+
+def ordered(x: Tensor, row: Row) -> Tensor:
+    """The same values in another order of memory."""
+    if row.get("order") == "channels last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if row.get("order") == "strided":
+        return torch.stack([x, x + 1], dim=-1)[..., 0]
+    return x
+
+
+def map_leaves(row: Row, device: str) -> list[Tensor | None]:
+    """Arguments of ``ss2d``."""
+    batch, channels, height, width, states, rank = row["shape"]
+    torch.manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device)
+
+    x = ordered(normal(batch, channels, height, width).to(getattr(torch, row.get("dtype", "float32"))), row)
+    weights = [normal(4, rank + 2 * states, channels) / channels**0.5, normal(4, channels, rank) / 2]
+    A = -torch.rand(4 * channels, states, device=device) * 4 - 0.1
+    return [x, *weights, normal(4, channels) - 1, A, normal(4 * channels)]
+
+
+def measure(name: str, device: str) -> list[float]:
+    """Errors of one case, "scan ..." or "map ..."."""
+    kind, _, which = name.partition(" ")
+    row = (SCANS if kind == "scan" else MAPS)[which]
+    with small(row):
+        if kind == "map":
+            return errors(map_leaves(row, device), ss2d_triton.run, ss2d_reference.run)
+        flags = (row.get("softplus", True), row.get("last", False))
+        leaves = scan_leaves(row, device)
+        return errors(leaves, lambda *a: scan_triton.run(*a, *flags), lambda *a: scan_reference.run(*a, *flags))
+
+
+@contextmanager
+def small(row: Row) -> Iterator[None]:
+    """Marks every few steps and pictures one at a time, so that small shapes meet every path."""
+    marks, room = row.get("marks", plan.MARK), row.get("room", ss2d_triton.ROOM)
+    with (
+        patch.multiple(plan, MARK=marks, SHORTEST=marks),
+        patch.object(launch, "MARK", marks),
+        patch.object(ss2d_triton, "ROOM", room),
+    ):
+        yield
+
+
+def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def compiled(device: str, engine: str) -> list[float]:
+    """Differences between eager and ``torch.compile(fullgraph=True)``, outputs and gradients; one graph, no break."""
+    leaves = map_leaves(MAPS["row"], device)
+
+    def loss(*args: Tensor) -> Tensor:
+        return ss2d_triton.run(*args).square().sum() + scan_like(*args)
+
+    def scan_like(x: Tensor, *rest: Tensor) -> Tensor:
+        u, n = x.flatten(2), rest[3].shape[1]
+        B = u[:, :1].expand(-1, n, -1)
+        found = scan_triton.run(u, u, rest[3][: u.shape[1]], B, B, None, u, None, True, False)
+        return found.square().sum()
+
+    return [
+        (a - b).abs().max().item() for a, b in _both(loss, torch.compile(loss, fullgraph=True, backend=engine), leaves)
+    ]
+
+
+def checkpointed(device: str) -> list[float]:
+    """Differences that activation checkpointing makes."""
+    from torch.utils.checkpoint import checkpoint
+
+    def loss(*args: Tensor) -> Tensor:
+        return ss2d_triton.run(*args).square().sum()
+
+    def again(*args: Tensor) -> Tensor:
+        return checkpoint(loss, *args, use_reentrant=False)
+
+    return [(a - b).abs().max().item() for a, b in _both(loss, again, map_leaves(MAPS["row"], device))]
+
+
+def _both(
+    one: Callable[..., Tensor], other: Callable[..., Tensor], leaves: list[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    found = []
+    for function in (one, other):
+        args = [x.detach().clone().requires_grad_() for x in leaves]
+        out = function(*args)
+        found.append([out.detach(), *torch.autograd.grad(out, args)])
+    return list(zip(*found, strict=True))
+
+
+def registered(device: str) -> list[str]:
+    """What torch's own check of a registered operator says about each of ours."""
+    scan = [None if x is None else x.requires_grad_() for x in scan_leaves(SCANS["groups"], device)]
+    found = torch.library.opcheck(scan_triton.scan_op, (*scan, True, True, True))
+    cells = [x.requires_grad_() for x in map_leaves(MAPS["row"], device)]
+    return [*found.values(), *torch.library.opcheck(ss2d_triton.ss2d_op, (*cells, True)).values()]
+
+
+def report(device: str) -> dict[str, Any]:
+    """Everything, by name."""
+    names = [*(f"scan {name}" for name in SCANS), *(f"map {name}" for name in MAPS)]
+    found: dict[str, Any] = {name: measure(name, device) for name in names}
+    found["compiled"] = compiled(device, "aot_eager")
+    found["checkpointed"] = checkpointed(device)
+    found["registered"] = registered(device)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(report("cpu")))
