@@ -84,4 +84,4 @@ def answer(module: str, args: Sequence[Any], gradients: bool) -> list[Tensor]:
 
 def distance(got: Tensor, want: Tensor) -> float:
     """Norm of the difference over the norm of what is right."""
-    return ((got.double() - want.double()).norm() / want.double().norm()).item()
+    return float((got.double() - want.double()).norm() / want.double().norm())

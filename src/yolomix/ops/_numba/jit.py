@@ -49,16 +49,16 @@ def _versioned(locator: type) -> type:
     The digest is in the file name: an index of another version is not even read, since it may name types that are gone.
     """
 
-    class Versioned(locator):  # type: ignore[misc]
+    class Versioned(locator):
         def get_disambiguator(self) -> str:
             return f"{super().get_disambiguator()}{_sources()}"
 
     return Versioned
 
 
-class _Stored(caching.CompileResultCacheImpl):  # type: ignore[misc]
+class _Stored(caching.CompileResultCacheImpl):
     _locator_classes = [_versioned(locator) for locator in caching.CompileResultCacheImpl._locator_classes]
 
 
-class _Cache(caching.FunctionCache):  # type: ignore[misc]
+class _Cache(caching.FunctionCache):
     _impl_class = _Stored

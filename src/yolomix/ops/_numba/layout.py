@@ -68,7 +68,8 @@ def in_rows(tensor: Tensor) -> Tensor:
 
 def pack(matrix: Tensor) -> Tensor:
     """(..., D, N) to (..., D / LANES, N, LANES), contiguous."""
-    return matrix.unflatten(-2, (-1, LANES)).transpose(-1, -2).contiguous()
+    *outer, D, N = matrix.shape
+    return matrix.reshape(*outer, D // LANES, LANES, N).transpose(-1, -2).contiguous()
 
 
 def unpack(packed: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ Builder = Any  # llvmlite carries no types
 Emitted = tuple[Any, Callable[..., Any]]
 
 
-class Vec(types.Type):  # type: ignore[misc]
+class Vec(types.Type):
     """Numba's type of a vector of ``LANES`` float32 numbers."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ vec = Vec()
 
 
 @register_model(Vec)
-class _VecModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VecModel(models.PrimitiveModel):
     def __init__(self, manager: Any, frontend: Any) -> None:
         super().__init__(manager, frontend, FLOATS)
 
@@ -228,7 +228,7 @@ def _arithmetic(python: Callable[..., Any], instruction: str) -> None:
     """Give vectors one of Python's operators."""
 
     @infer_global(python)
-    class _Typing(ConcreteTemplate):  # type: ignore[misc]
+    class _Typing(ConcreteTemplate):
         cases = [signature(vec, vec, vec)]
 
     @lower_builtin(python, vec, vec)

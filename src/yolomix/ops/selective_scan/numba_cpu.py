@@ -75,7 +75,7 @@ def _pad(x: Tensor, dim: int, groups: int) -> Tensor:
     size = x.shape[dim] // groups
     if size == padded(size):
         return x
-    x = x.unflatten(dim, (groups, size))
+    x = x.reshape(*x.shape[:dim], groups, size, *x.shape[dim + 1 :])
     behind = [0, 0] * (x.dim() - dim - 2) + [0, padded(size) - size]
     return F.pad(x, behind).flatten(dim, dim + 1)
 
@@ -84,7 +84,8 @@ def _crop(x: Tensor, groups: int, channels: int) -> Tensor:
     """``_pad`` undone in dimension 1."""
     if x.shape[1] == channels:
         return x
-    return x.unflatten(1, (groups, -1))[:, :, : channels // groups].flatten(1, 2)
+    grouped = x.reshape(x.shape[0], groups, -1, x.shape[2])
+    return grouped[:, :, : channels // groups].flatten(1, 2)
 
 
 def _forward(

@@ -17,7 +17,8 @@ from yolomix.ops._numba.layout import flat, pack, padded, tiles, unpack
 from yolomix.ops._numba.register import operator
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
-from yolomix.ops.ss2d.numba_kernels import DIRECTIONS, Grads, Parameters, Sizes, backward, forward
+from yolomix.ops.ss2d.numba_kernels import Grads, backward, forward
+from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Parameters, Sizes
 
 
 def refusals(
@@ -39,9 +40,9 @@ def run(
     if missing:
         cells, x_proj_weight = F.pad(cells, (0, missing)), F.pad(x_proj_weight, (0, missing))
         dt_projs_weight, dt_projs_bias = F.pad(dt_projs_weight, (0, 0, 0, missing)), F.pad(dt_projs_bias, (0, missing))
-        A = F.pad(A.unflatten(0, (DIRECTIONS, -1)), (0, 0, 0, missing)).flatten(0, 1)
-        D = F.pad(D.unflatten(0, (DIRECTIONS, -1)), (0, missing)).flatten(0, 1)
-    y = scan(cells.contiguous(), x_proj_weight, dt_projs_weight, dt_projs_bias, A, D, save)[0]
+        A = F.pad(A.reshape(DIRECTIONS, channels, -1), (0, 0, 0, missing)).flatten(0, 1)
+        D = F.pad(D.reshape(DIRECTIONS, channels), (0, missing)).flatten()
+    y: Tensor = scan(cells.contiguous(), x_proj_weight, dt_projs_weight, dt_projs_bias, A, D, save)[0]
     return y[..., :channels].permute(0, 3, 1, 2)
 
 
