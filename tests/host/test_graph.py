@@ -222,6 +222,6 @@ def test_stock_models_build_the_same_layers_with_and_without_the_hook():
 
 def test_no_yaml_of_ultralytics_has_a_row_of_ours_or_a_wrong_one():
     files = sorted((Path(ultralytics.__file__).parent / "cfg/models").rglob("*.yaml"))
-    assert len(files) > 50
+    assert len(files) > 40
     for file in files:
         assert rows.read(yaml.safe_load(file.read_text(encoding="utf-8"))) == {}, file
