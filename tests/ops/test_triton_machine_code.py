@@ -18,18 +18,7 @@ from yolomix.ops._triton.backward import scan_backward  # noqa: E402
 from yolomix.ops._triton.forward import scan_ends, scan_forward  # noqa: E402
 
 NVIDIA = {name: GPUTarget("cuda", int(name[3:]), 32) for name in ("sm_80", "sm_90")}
-SIZES = [
-    "s_l",
-    "s_xk",
-    "s_yb",
-    "s_yk",
-    "s_gb",
-    "s_gk",
-    "s_rl",
-    "s_rc",
-    "CG",
-    "LC",
-]  # multiples of 16 at the sizes that matter
+SIZES = ["s_l", "s_xk", "s_yb", "s_yk", "s_gb", "s_gk", "s_rl", "s_rc", "CG", "LC"]  # multiples of 16 in practice
 STATES = 16
 MAP = {"K": 4, "N": STATES, "R": 4, "BD": 32, "MAP": True, "SOFTPLUS": True, "BIAS": True, "RAGGED": False}
 SCAN = MAP | {"R": 0, "MAP": False}
