@@ -27,16 +27,17 @@ from yolomix.data import sample_dataset
 from yolomix.ops.dispatch import package_refusal
 
 MODEL = "yolo11n-mlla.yaml"
-EPOCHS = 8
+EPOCHS = 20
 RECIPE: dict[str, Any] = {
     "imgsz": 160,
-    "batch": 4,
-    "nbs": 4,  # a step per batch
+    "batch": 8,
+    "nbs": 8,  # a step per batch
     "optimizer": "AdamW",
-    "lr0": 0.002,
+    "lr0": 0.003,
     "lrf": 0.05,
     "warmup_epochs": 0.3,
     "warmup_bias_lr": 0.0,
+    "cls": 1.0,
     "mosaic": 0,
     "scale": 0.2,
     "translate": 0.05,

@@ -51,8 +51,7 @@ class Thing:
     def polygon(self) -> NDArray[np.float64]:
         """The border of what is seen, (points, 2) in pixels; its extent is exactly the box."""
         contours, _ = cv2.findContours(self.seen.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        border = np.asarray(max(contours, key=cv2.contourArea))
-        points = cv2.approxPolyDP(border, 0.6, True).reshape(-1, 2).astype(np.float64)  # through centres of pixels
+        points = np.asarray(contours[0], np.float64).reshape(-1, 2)  # through centres of pixels
         low, high = np.array(self.box[:2]), np.array(self.box[2:])
         return np.asarray(low + (points - points.min(0)) * (high - low) / np.ptp(points, 0))
 
