@@ -1,0 +1,46 @@
+"""The four-direction scan as the official code does it, written out plainly: four copies of the map, one long scan.
+
+Source of the steps: VMamba, arXiv:2401.10166, and Mamba-YOLO, arXiv:2406.05835: cross scan, projections of each copy,
+scan of 4 * D channels in four groups, cross merge. The scan itself is given, so that everybody's can be put inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Scan = Callable[..., Tensor]
+
+
+def four_copy(x: Tensor, x_proj: Tensor, dt_w: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, scan: Scan) -> Tensor:
+    """SS2D of x (B, D, H, W); parameters as in ``yolomix.ops.ss2d``. Returns (B, D, H, W) float32.
+
+    scan(u, delta, A, B, C, D, bias): (B, 4D, L) with B and C (B, 4, N, L), softplus applied to delta.
+    """
+    batch, channels, height, width = x.shape
+    states, rank = A.shape[1], dt_w.shape[2]
+    xs = cross_scan(x)
+    projected = torch.einsum("bkdl,kcd->bkcl", xs, x_proj.to(x.dtype))
+    dts, Bs, Cs = torch.split(projected, [rank, states, states], dim=2)
+    dts = torch.einsum("bkrl,kdr->bkdl", dts, dt_w.to(x.dtype))
+    ys = scan(
+        xs.flatten(1, 2), dts.flatten(1, 2).contiguous(), A, Bs.contiguous(), Cs.contiguous(), D, dt_bias.flatten()
+    )
+    return cross_merge(ys.view(batch, 4, channels, -1), height, width).float()
+
+
+def cross_scan(x: Tensor) -> Tensor:
+    """The map in the order of each direction, (B, 4, D, L), every one a copy."""
+    rows = x.flatten(2)
+    columns = x.transpose(2, 3).flatten(2)
+    forward = torch.stack([rows, columns], dim=1)
+    return torch.cat([forward, forward.flip(-1)], dim=1)
+
+
+def cross_merge(ys: Tensor, height: int, width: int) -> Tensor:
+    """The sum of the directions with every value back at its cell, (B, D, H, W)."""
+    pairs = ys[:, :2] + ys[:, 2:].flip(-1)
+    columns = pairs[:, 1].unflatten(-1, (width, height)).transpose(2, 3)
+    return pairs[:, 0].unflatten(-1, (height, width)) + columns

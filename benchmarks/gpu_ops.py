@@ -1,0 +1,162 @@
+"""The operators on a GPU: who is compared, at which shapes, against which answer and which limit."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.four_copy import four_copy
+from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.ss2d import ss2d
+
+Function = Callable[..., Tensor]
+SHAPES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}  # channels, side, rank
+STATES = 16
+DEVICE = "cuda"
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # of the largest value, outputs and gradients
+
+
+def ours(*args: Tensor) -> Tensor:
+    """Our scan in the form that the four-copy pipeline and mamba_ssm share."""
+    u, delta, A, B, C, D, bias = args
+    found = selective_scan(u, delta, A, B, C, D, None, bias, True, backend="triton")
+    assert isinstance(found, Tensor)
+    return found
+
+
+def plain(*args: Tensor) -> Tensor:
+    """The same in plain PyTorch."""
+    u, delta, A, B, C, D, bias = args
+    found = selective_scan(u, delta, A, B, C, D, None, bias, True, backend="eager")
+    assert isinstance(found, Tensor)
+    return found
+
+
+def official(*args: Tensor) -> Tensor:
+    """mamba_ssm's CUDA kernel."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    u, delta, A, B, C, D, bias = args
+    found: Tensor = selective_scan_fn(u, delta, A, B, C, D, None, bias, True)
+    return found
+
+
+def contestants(op: str) -> dict[str, Function]:
+    """Who computes the operator, by name; mamba_ssm where it can be imported."""
+    scans: dict[str, Function] = {"yolomix triton": ours, "yolomix eager": plain}
+    if importlib.util.find_spec("mamba_ssm") is not None:
+        scans["mamba_ssm"] = official
+    if op == "scan":
+        return scans
+    maps: dict[str, Function] = {
+        "yolomix triton": functools.partial(ss2d, backend="triton"),
+        "yolomix eager": functools.partial(ss2d, backend="eager"),
+    }
+    inside = {name: scan for name, scan in scans.items() if name != "yolomix eager"}
+    return maps | {f"four copies, {name}": functools.partial(four_copy, scan=scan) for name, scan in inside.items()}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One operator at one size; its arguments are random and the same for everybody."""
+
+    op: str
+    shape: str
+    batch: int
+    dtype: torch.dtype
+
+    @property
+    def cells(self) -> int:
+        """Cells of the map."""
+        return int(SHAPES[self.shape][1]) ** 2
+
+    def arguments(self, grad: bool) -> list[Tensor]:
+        """Arguments of ``ss2d``, or of a scan of 4 * D channels in four groups."""
+        channels, side, rank = SHAPES[self.shape]
+        torch.manual_seed(0)
+        random = functools.partial(torch.randn, device=DEVICE)
+        A = -torch.arange(1.0, STATES + 1, device=DEVICE).repeat(4 * channels, 1)
+        if self.op == "ss2d":
+            x = random(self.batch, channels, side, side).to(self.dtype).to(memory_format=torch.channels_last)
+            weights = [random(4, rank + 2 * STATES, channels) / channels**0.5, random(4, channels, rank) / 4]
+            found = [x, *weights, random(4, channels) / 2 - 4, A, torch.ones(4 * channels, device=DEVICE)]
+        else:
+            u, delta = (random(self.batch, 4 * channels, self.cells).to(self.dtype) for _ in range(2))
+            B, C = (random(self.batch, 4, STATES, self.cells).to(self.dtype) for _ in range(2))
+            bias = random(4 * channels) / 2 - 4
+            found = [u, delta, A, B, C, torch.ones(4 * channels, device=DEVICE), bias]
+        return [t.requires_grad_(grad) for t in found]
+
+    def exponentials(self, backward: bool) -> int:
+        """What the recurrence needs at least: one per state and step, and two per step for the step size.
+
+        Three times that with gradients: the states are computed again, and walked back.
+        """
+        steps = self.batch * 4 * SHAPES[self.shape][0] * self.cells
+        return steps * (STATES + 2) * (3 if backward else 1)
+
+    def bytes(self, backward: bool) -> int:
+        """What has to pass through memory at least: every argument once, the result once; gradients likewise."""
+        size = torch.tensor([], dtype=self.dtype).element_size()
+        channels = SHAPES[self.shape][0]
+        values = self.batch * self.cells
+        if self.op == "ss2d":
+            forward = values * channels * (size + 4)
+            return forward + values * channels * (4 + 2 * size) if backward else forward
+        forward = values * 4 * size * (3 * channels + 2 * STATES)
+        return forward + values * 4 * size * (5 * channels + 4 * STATES) if backward else forward
+
+
+def problems() -> Iterator[Problem]:
+    """Largest batch first: it is what the targets speak of."""
+    for batch in (32, 8, 1):
+        for dtype in (torch.float32, torch.bfloat16):
+            for shape in SHAPES:
+                for op in ("ss2d", "scan"):
+                    yield Problem(op, shape, batch, dtype)
+
+
+def work(function: Function, problem: Problem, backward: bool) -> Callable[[], object]:
+    """What is timed: the call, or the call and the gradients of all arguments."""
+    arguments = problem.arguments(backward)
+    if not backward:
+        return torch.no_grad()(functools.partial(function, *arguments))
+    with torch.no_grad():
+        weights = torch.randn_like(function(*arguments))
+
+    def step() -> object:
+        return torch.autograd.grad(function(*arguments), arguments, weights)
+
+    return step
+
+
+def check(op: str, name: str, function: Function, dtype: torch.dtype) -> None:
+    """Raise unless outputs and all gradients agree with float64 on a small problem.
+
+    Raises:
+        RuntimeError: they do not; nothing of this contestant may be timed.
+    """
+    small = Problem(op, "S4", 2, dtype)
+    got = _answers(function, small.arguments(True))
+    reference = functools.partial(ss2d, backend="eager") if op == "ss2d" else plain
+    want = _answers(reference, [t.detach().double().requires_grad_() for t in small.arguments(False)])
+    for index, (one, right) in enumerate(zip(got, want, strict=True)):
+        error = ((one.double() - right).abs().max() / right.abs().max()).item()
+        if not error <= TOLERANCE[dtype]:
+            what = "output" if index == 0 else f"gradient {index - 1}"
+            raise RuntimeError(
+                f"refusing to time a wrong answer: {op} by {name} in {dtype}, {what} is off by {error:.1e} of the "
+                f"largest value, at most {TOLERANCE[dtype]} allowed"
+            )
+
+
+def _answers(function: Function, arguments: list[Tensor]) -> list[Tensor]:
+    out = function(*arguments)
+    torch.manual_seed(1)
+    weights = torch.randn(out.shape, device=out.device)
+    return [out.detach(), *torch.autograd.grad(out, arguments, weights.to(out.dtype))]
