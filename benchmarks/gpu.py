@@ -94,9 +94,10 @@ def operators(results: Results, copy: float, exponentials: float) -> None:
             key = problem.op, name, problem.dtype
             if key not in right:
                 right[key] = checked(problem.op, name, function, problem.dtype)
-            for backward in (False, True):
+            for mode in ("forward", "forward+backward"):
+                backward = mode != "forward"
                 row = {"what": problem.op, "shape": problem.shape, "batch": problem.batch, "who": name,
-                       "dtype": str(problem.dtype)[6:], "mode": "forward+backward" if backward else "forward"}  # fmt: skip
+                       "dtype": str(problem.dtype)[6:], "mode": mode}  # fmt: skip
                 if right[key]:
                     results.add(row | {"note": right[key]}, None)
                     continue
