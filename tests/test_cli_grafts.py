@@ -20,46 +20,56 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return weights.write(weights.from_yaml("yolov8n.yaml"), tmp_path_factory.mktemp("stock") / "stock.pt")
 
 
+@pytest.fixture(scope="module")
+def tensors(stock: Path) -> int:
+    """How many the checkpoint has: 355 or 391, as Ultralytics builds its head."""
+    return len(weights.read(stock).state_dict())
+
+
 def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
     assert main([*words, "--json"]) == DONE
     found: dict = json.loads(capsys.readouterr().out)
     return found
 
 
-def test_a_plan_writes_nothing(stock: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_writes_nothing(stock: Path, tensors: int, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"model={stock}", "block=HaloAttention", "args=2,1", "at=p5,4", "plan=true"]
     assert main(["graft", *words]) == DONE
     table = capsys.readouterr().out.splitlines()
     assert "ZeroGate HaloAttention" in table[6]
-    assert table[-1].endswith(
-        "2 of 25 layers change, +657,792 parameters on 3,157,200; 355 of 355 tensors keep their weights"
-    )
+    assert "2 of 25 layers change, +657,792 parameters on " in table[-1]
+    assert table[-1].endswith(f"; {tensors} of {tensors} tensors keep their weights")
     assert [p.name for p in stock.parent.iterdir()] == ["stock.pt"]
 
 
-def test_a_graft_is_written_and_answers_for_programs(stock: Path, tmp_path: Path, capsys) -> None:
+def test_a_graft_is_written_and_answers_for_programs(stock: Path, tensors: int, tmp_path: Path, capsys) -> None:
     file = tmp_path / "a.pt"
     words = ("block=MLLABlock", "at=p5", "args=8", "mode=wrap", "seed=3", f"save={file}")
     found = answer(capsys, "graft", f"model={stock}", *words)
-    assert (found["file"], found["copied"], found["source_tensors"], found["missing"]) == (str(file), 355, 355, [])
+    assert (found["file"], found["copied"], found["source_tensors"], found["missing"]) == (
+        str(file),
+        tensors,
+        tensors,
+        [],
+    )
     assert [row["change"] for row in found["plan"]].count("wrapped") == 1
     assert file.with_suffix(".yaml").is_file()
     name = answer(capsys, "graft", f"model={stock}+MLLABlock(8)@p5:wrap", "plan=true")
     assert name["plan"] == found["plan"]
 
 
-def test_edits(stock: Path, capsys) -> None:
+def test_edits(stock: Path, tensors: int, capsys) -> None:
     words = ("remove=9", "swap=C2f:XSSBlock", "within=neck", "repeats=4:3", "plan=true")
     found = answer(capsys, "edit", f"model={stock}", *words)
     changes = {row["old"]: row["change"] for row in found["plan"] if row["change"]}
     assert changes == {4: "changed", 9: "gone", 12: "changed", 15: "changed", 18: "changed", 21: "changed"}
-    assert found["kept"] < found["tensors"] == 355
+    assert found["kept"] < found["tensors"] == tensors
 
 
-def test_transfer(stock: Path, tmp_path: Path, capsys) -> None:
+def test_transfer(stock: Path, tensors: int, tmp_path: Path, capsys) -> None:
     file = tmp_path / "new.pt"
     found = answer(capsys, "transfer", f"source={stock}", "target=yolov8n+MLLABlock@4.yaml", f"save={file}")
-    assert found == {"file": str(file), "copied": 355, "source_tensors": 355, "missing": []}
+    assert found == {"file": str(file), "copied": tensors, "source_tensors": tensors, "missing": []}
     assert main(["transfer", f"source={stock}", "target=yolov8n.yaml", f"save={file}"]) == DONE
     out = capsys.readouterr().out
     assert out.splitlines()[0].split()[:3] == ["layer", "module", "copied"]

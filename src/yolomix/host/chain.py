@@ -70,6 +70,6 @@ def _layer(layers: nn.Sequential, i: int, span: tuple[int, int], row: list[Any])
     layer.i, layer.f = i, row[0]
     if row[2] == CHAIN:
         layer.type = "+".join(m.type for m in made)
-        layer.np = sum(m.np for m in made)
+        layer.np = sum(p.numel() for p in layer.parameters())
     built: nn.Module = layer
     return built

@@ -40,8 +40,7 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
     layers = []
     for i, (f, n, module, _) in enumerate(rows):
         channels, stride = shapes[i] if i < len(shapes) else (None, None)
-        made: Any = built[i]
-        sizes = made.np, len(made.state_dict())
+        sizes = sum(p.numel() for p in built[i].parameters()), len(built[i].state_dict())
         reads = tuple(sources(f, i))
         layers.append(Layer(i, reads, n, module, channels, stride, *sizes, i < backbone, module not in WITH_TEXT))
     return tuple(layers)
