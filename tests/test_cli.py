@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from yolomix import data
-from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, host, listings, main, offline, request, verbs
+from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, host, listings, main, offline, output, request, verbs
 
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
@@ -119,7 +119,7 @@ def test_stdout_of_a_process_is_only_the_answer(trained, folder):
         ("models all=1", USAGE, r"models takes no 'all'; it takes no arguments"),
         ("demo sed=1", USAGE, r"demo takes no 'sed'; near: seed"),
         ("demo seed=1 seed=2", USAGE, r"seed is given twice: 1 and 2"),
-        ("demo seed", USAGE, r"seed needs a value: seed="),
+        ("demo seed", USAGE, r"seed needs a value, seed=\.\.\.: whole number"),
         ("demo seed=x", USAGE, r"seed must be a whole number of at least 0, got 'x'"),
         ("demo epochs=0", USAGE, r"epochs must be a whole number of at least 1, got '0'"),
         ("train data=sample", USAGE, r"train needs a model: model=yolo11n-mlla\.yaml"),
@@ -127,7 +127,7 @@ def test_stdout_of_a_process_is_only_the_answer(trained, folder):
         ("train model=yolo11n.yaml data=sample epoch=3", USAGE, r"train takes no 'epoch'; near: epochs"),
         ("train model=yolo11n.yaml data=sample epochs", USAGE, r"epochs needs a value: epochs=100"),
         ("train model=yolo11n.yaml data=sample imgsz=[3", USAGE, r"cannot read .* unmatched"),
-        ("train mode=val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and mode=val"),
+        ("train mode=val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and mode"),
         ("train val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and val"),
         ("predict model=yolo11n-mlla", USAGE, r"no model 'yolo11n-mlla': .* near: yolo11-mlla\.yaml"),
         ("predict model=yolo11n-mla.yaml", FAILED, r"no model file 'yolo11n-mla\.yaml'.*yolo11-mlla"),
@@ -215,6 +215,87 @@ def test_every_example_is_good_syntax():
             assert asked.verb == verb.name
             if verb.takes is not None:
                 assert request.values(asked, verb.takes).keys() <= verb.takes.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "verb", "rest", "about"),
+    [
+        ("train model=a.pt data=b.yaml", "train", ["model=a.pt", "data=b.yaml"], None),
+        ("predict show model=a.pt", "predict", ["show", "model=a.pt"], None),
+        ("obb val model=a.pt", "val", ["obb", "model=a.pt"], None),
+        ("help", "help", [], None),
+        ("help export", "help", [], "export"),
+        ("export model=a.pt -h", "help", [], "export"),
+        ("--version", "version", [], None),
+        ("train --debug model=a.pt --json", "train", ["model=a.pt"], None),
+    ],
+)
+def test_words_are_read_in_order(words, verb, rest, about):
+    asked = request.read(words.split(), verbs.VERBS)
+    assert (asked.verb, [*asked.words], asked.about) == (verb, rest, about)
+    assert asked.json == ("--json" in words)
+
+
+@pytest.mark.parametrize("words", ["help trian", "trian --help", "detect", "detect trian", "model=a.pt", "x=train"])
+def test_words_without_a_verb_are_refused(words):
+    with pytest.raises(request.UsageError, match="no verb"):
+        request.read(words.split(), verbs.VERBS)
+
+
+def test_near_names():
+    assert request.near("epoch", ["epochs", "batch"]) == "near: epochs"
+    assert request.near("zzz", ["epochs", "batch"]) == "known: epochs, batch"
+    assert request.near("zzz", map(str, range(99))).endswith("11, ...")
+    assert request.near("zzz", []) == "it takes no arguments"
+
+
+def test_spaces_around_equal_signs_and_dashes_are_allowed():
+    words = host._merged(["epochs", "=", "3", "imgsz=", "64", "--batch=2", "half"])
+    assert words == ["epochs=3", "imgsz=64", "batch=2", "half"]
+    host._check("train", ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words])
+
+
+def test_output_goes_elsewhere_and_comes_back(capfd):
+    import logging
+
+    logger, elsewhere = logging.getLogger("ultralytics"), io.StringIO()
+    handler = logging.StreamHandler(sys.stdout)
+    logger.addHandler(handler)
+    try:
+        with output.output_to(elsewhere):
+            print("printed")
+            logger.warning("logged")
+        assert elsewhere.getvalue().startswith("printed\n")
+        assert "logged" in elsewhere.getvalue()
+        assert handler.stream is sys.stdout
+    finally:
+        logger.removeHandler(handler)
+    capfd.readouterr()
+    with output.children_to_stderr():
+        subprocess.run(["echo", "from a child"], check=True)
+    subprocess.run(["echo", "afterwards"], check=True)
+    assert capfd.readouterr() == ("afterwards\n", "from a child\n")
+
+
+def test_a_model_file_describes_itself():
+    text = (
+        "# What it is\n#\n# Source: A paper, arXiv:1.\nscales:\n  n: [1] # 1,234 parameters\n  x: [3] # 5 parameters\n"
+    )
+    assert listings.described("a", text) == {
+        "model": "a.yaml",
+        "scales": {"n": 1234, "x": 5},
+        "about": "What it is",
+        "source": "A paper, arXiv:1",
+    }
+    assert listings.described("b", "nc: 1\n") == {"model": "b.yaml", "scales": {}, "about": "", "source": ""}
+
+
+def test_a_reader_that_goes_away_is_no_accident():
+    code = "import sys; from yolomix.cli import main; sys.exit(main(['models', '--json']))"
+    shell = f'{sys.executable} -c "{code}" | true'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_a_task_may_come_first_as_in_yolo():

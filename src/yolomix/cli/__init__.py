@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 from yolomix.cli.output import own_log_to_stderr
-from yolomix.cli.request import Request, UsageError, read
+from yolomix.cli.request import Request, UsageError, read, values
 from yolomix.cli.verbs import VERBS, overview
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -44,6 +45,8 @@ def _answer(request: Request) -> int:
         sys.stdout.write(overview() if request.about is None else VERBS[request.about].help())
         return DONE
     verb = VERBS[request.verb]
+    if verb.takes is not None:
+        request = replace(request, values=values(request, verb.takes))
     verb.load()(request)
     sys.stdout.flush()
     return DONE

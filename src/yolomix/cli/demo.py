@@ -17,12 +17,11 @@ from rich.table import Table
 
 from yolomix.cli import offline
 from yolomix.cli.output import output_to
-from yolomix.cli.request import Request, UsageError, values
+from yolomix.cli.request import Request, UsageError
 
 if TYPE_CHECKING:
     from yolomix.demo import Outcome
 
-TAKES = {"seed": "0", "epochs": "10", "out": "runs/demo"}
 LOG = "ultralytics.log"
 
 
@@ -33,15 +32,14 @@ def demo(request: Request) -> None:
         UsageError: an argument is unknown or no whole number.
         RuntimeError: the exported model answers differently.
     """
-    given = values(request, TAKES)
-    out = Path(given.get("out", TAKES["out"]))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded, which is later
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded, which is next
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    offline.prepare()
     from yolomix import demo as job
 
-    seed, epochs = _whole(given, "seed", 0, 0), _whole(given, "epochs", job.EPOCHS, 1)
+    given = {"seed": "0", "epochs": str(job.EPOCHS), "out": "runs/demo", **request.values}
+    seed, epochs, out = _whole(given, "seed", 0), _whole(given, "epochs", 1), Path(given["out"])
+    offline.prepare()
+    out.mkdir(parents=True, exist_ok=True)
     with (out / LOG).open("w", encoding="utf-8") as log, _bar() as bar, output_to(log), redirect_stderr(log):
         task = bar.add_task("starting", total=None)
         outcome = job.run(
@@ -89,8 +87,8 @@ def _bar() -> Progress:
     return Progress(*columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False)
 
 
-def _whole(given: dict[str, str], key: str, default: int, least: int) -> int:
-    text = given.get(key, str(default))
+def _whole(given: dict[str, str], key: str, least: int) -> int:
+    text = given[key]
     if not text.isdecimal() or int(text) < least:
         raise UsageError(f"{key} must be a whole number of at least {least}, got {text!r}")
     return int(text)

@@ -84,20 +84,9 @@ def _merged(words: Sequence[str]) -> list[str]:
 
 def _check(verb: str, words: Sequence[str]) -> None:
     """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
-    from ultralytics import cfg
-
     given = dict(word.partition("=")[::2] for word in words)
-    known = {*cfg.DEFAULT_CFG_DICT, *UNLISTED}
     for key in given:
-        bare = key in words
-        if key == "mode" or (bare and key in cfg.MODES):
-            raise UsageError(
-                f"one verb at a time: {verb} is given, and {'mode=' if key == 'mode' else ''}{given[key] or key}"
-            )
-        if bare and key in known and not isinstance(cfg.DEFAULT_CFG_DICT.get(key), bool) and key not in BARE:
-            raise UsageError(f"{key} needs a value: {key}={cfg.DEFAULT_CFG_DICT.get(key, '...')}")
-        if not (key in known or key in BARE or (bare and key in cfg.TASKS) or _was_known(key)):
-            raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
+        _check_key(verb, key, bare=key in words)
     if "cfg" in given:
         return
     if "model" not in given:
@@ -105,6 +94,19 @@ def _check(verb: str, words: Sequence[str]) -> None:
     if verb == "train" and not {"data", "resume"} & given.keys():
         raise UsageError("train needs data: data=FILE.yaml, or data=sample, which needs no download")
     _check_model(given["model"])
+
+
+def _check_key(verb: str, key: str, bare: bool) -> None:
+    """Refuse an argument that Ultralytics does not take, and a bare word where it wants a value."""
+    from ultralytics import cfg
+
+    known = {*cfg.DEFAULT_CFG_DICT, *UNLISTED}
+    if key == "mode" or (bare and key in cfg.MODES):
+        raise UsageError(f"one verb at a time: {verb} is given, and {key}")
+    if bare and key in known and key not in BARE and not isinstance(cfg.DEFAULT_CFG_DICT.get(key), bool):
+        raise UsageError(f"{key} needs a value: {key}={cfg.DEFAULT_CFG_DICT.get(key, '...')}")
+    if not (key in known or key in BARE or (bare and key in cfg.TASKS) or _was_known(key)):
+        raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
 
 
 def _was_known(key: str) -> bool:

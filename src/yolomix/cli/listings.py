@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from yolomix.cli.request import Request, values
+from yolomix.cli.request import Request
 
 PIPED_WIDTH = 160  # columns of a table that no terminal shows
 
 
 def models(request: Request) -> None:
     """Print the model zoo: name, parameters of each scale, what it is."""
-    values(request, {})
     from yolomix import models as zoo
 
     rows = [described(name, (zoo.FOLDER / f"{name}.yaml").read_text("utf-8")) for name in zoo.names()]
@@ -51,7 +50,6 @@ def _counts(scales: dict[str, int]) -> str:
 
 def blocks(request: Request) -> None:
     """Print the blocks: name, arguments of a YAML row, channel rule, source."""
-    values(request, {})
     import yolomix.nn  # noqa: F401, enters the blocks
     from yolomix.nn.registry import BLOCKS
 
@@ -66,7 +64,6 @@ def blocks(request: Request) -> None:
 
 def version(request: Request) -> None:
     """Print the version."""
-    values(request, {})
     import yolomix
 
     sys.stdout.write((json.dumps({"yolomix": yolomix.__version__}) if request.json else yolomix.__version__) + "\n")
@@ -78,7 +75,6 @@ def doctor(request: Request) -> None:
     Raises:
         RuntimeError: something keeps yolomix from working.
     """
-    values(request, {})
     from yolomix import doctor as examination
 
     found = examination.facts()

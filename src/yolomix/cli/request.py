@@ -25,6 +25,7 @@ class Request:
         words: all further words in order, without flags.
         json: whether a program will read the answer.
         about: the verb to explain, for "help".
+        values: what the words of one of our own verbs say, by key.
     """
 
     verb: str
@@ -69,7 +70,7 @@ def values(request: Request, takes: Mapping[str, str]) -> dict[str, str]:
         if key not in takes:
             raise UsageError(f"{request.verb} takes no {key!r}; {near(key, takes)}")
         if not equals or not value:
-            raise UsageError(f"{key} needs a value: {key}={takes[key]}")
+            raise UsageError(f"{key} needs a value, {key}=...: {takes[key]}")
         if key in found:
             raise UsageError(f"{key} is given twice: {found[key]} and {value}")
         found[key] = value
