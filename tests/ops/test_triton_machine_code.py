@@ -85,6 +85,20 @@ def test_other_state_sizes_spill_nothing(built, states):
     assert built(scan_backward, sizes | BACKWARD | {"BD": plan.tile(states)}).spills == 0
 
 
+ONES = ["L", "H", "W", "CG", "NS", "RS", "NC", "s_l", "s_xk", "s_yb", "s_yk", "s_gb", "s_gk"]
+
+
+@pytest.mark.parametrize("mode", [SCAN, MAP], ids=["scan", "ss2d"])
+@pytest.mark.parametrize(("kernel", "more"), [(scan_ends, ENDS), (scan_forward, FORWARD), (scan_backward, BACKWARD)],
+                         ids=["ends", "forward", "backward"])  # fmt: skip
+def test_sizes_of_one_compile(kernel, more, mode):
+    """A launch turns an argument of 1 into a compile-time constant, which is another type inside the kernel."""
+    ones = {name: 1 for name in ONES if name in kernel.arg_names}
+    constants = mode | more | ones | {"N": 2, "RAGGED": True}
+    found = machine_code.compiled(kernel, constants, SIZES, NVIDIA["sm_90"], {})
+    assert found.asm["cubin"]
+
+
 @pytest.mark.skipif("amd" not in triton.backends.backends, reason="this Triton has no AMD backend")
 @pytest.mark.parametrize("mode", [SCAN, MAP], ids=["scan", "ss2d"])
 @pytest.mark.parametrize(("kernel", "more"), [(scan_ends, ENDS), (scan_forward, FORWARD), (scan_backward, BACKWARD)],

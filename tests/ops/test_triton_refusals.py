@@ -21,12 +21,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Nothing remembered from before, and a compiler named so that it is found."""
-    available.toolchain_refusal.cache_clear()
-    available._capability_refusal.cache_clear()
+    available._toolchain.cache_clear()
+    available._capability.cache_clear()
     monkeypatch.setenv("CC", "sh")
     yield
-    available.toolchain_refusal.cache_clear()
-    available._capability_refusal.cache_clear()
+    available._toolchain.cache_clear()
+    available._capability.cache_clear()
 
 
 def arguments(dtype=torch.float32, states=4, matrix=(1, 4, 5)):
@@ -80,7 +80,7 @@ def test_a_compiler_that_is_named_but_not_there_is_refused(monkeypatch):
 def test_an_old_gpu_is_refused_with_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (6, 1))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
-    assert available._capability_refusal(0) == (
+    assert available.capability_refusal(0) == (
         "it needs a GPU of compute capability 7.5 or newer, and Some GPU has 6.1"
     )
 

@@ -29,9 +29,13 @@ def refusals(x: Tensor, states: int, length: int) -> list[str]:
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def toolchain_refusal() -> str | None:
     """A Triton that is too old, or no C compiler for the small launcher that Triton builds before a first launch."""
+    return _toolchain()
+
+
+@functools.cache
+def _toolchain() -> str | None:
     version = tuple(int(part) for part in triton.__version__.split(".")[:2])
     if version < OLDEST:
         return f"it needs Triton {'.'.join(map(str, OLDEST))} or newer, got {triton.__version__}: pip install -U torch"
@@ -51,13 +55,17 @@ def device_refusal(x: Tensor) -> str | None:
         return None
     if x.device.type != "cuda":
         return f"it needs a GPU, and the tensors are on {x.device.type}"
-    refusal: str | None = _capability_refusal(x.device.index or 0)
-    return refusal
+    return capability_refusal(x.device.index or 0)
 
 
 @torch.compiler.assume_constant_result
+def capability_refusal(index: int) -> str | None:
+    """A GPU that Triton does not compile for."""
+    return _capability(index)
+
+
 @functools.cache
-def _capability_refusal(index: int) -> str | None:
+def _capability(index: int) -> str | None:
     if torch.version.hip is not None:
         return None
     found = torch.cuda.get_device_capability(index)
@@ -68,6 +76,7 @@ def _capability_refusal(index: int) -> str | None:
     return f"it needs a GPU of compute capability {needed} or newer, and {name} has {found[0]}.{found[1]}"
 
 
+@torch.compiler.assume_constant_result
 def interpreted() -> bool:
     """Whether Triton interprets kernels on the CPU instead of compiling them (for tests)."""
     return bool(triton.knobs.runtime.interpret)

@@ -29,7 +29,7 @@ def refusals(
     return_last_state: bool,
 ) -> list[str]:
     """Reasons why these arguments of ``selective_scan`` are not served."""
-    reasons = available.refusals(u, int(A.shape[1]), int(u.shape[2]))
+    reasons = available.refusals(u, A.shape[1], u.shape[2])
     if A.is_complex():
         reasons.append("it takes real A, B and C, not complex ones")
     elif B.dim() == 2 or C.dim() == 2:
@@ -182,7 +182,7 @@ scan_op.register_autograd(_gradients, setup_context=_keep)
 def _sizes(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Sizes:
     groups = layout.groups(B, C)
     batch, channels, length = u.shape
-    return Sizes(batch, groups, channels // groups, A.shape[1], 0, 1, length)
+    return Sizes(batch, groups, channels // groups, int(A.shape[1]), 0, 1, length)
 
 
 def _scan(

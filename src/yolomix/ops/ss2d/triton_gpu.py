@@ -27,7 +27,7 @@ def refusals(
     x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> list[str]:
     """Reasons why these arguments of ``ss2d`` are not served."""
-    return available.refusals(x, int(A.shape[1]), int(x.shape[2] * x.shape[3]))
+    return available.refusals(x, A.shape[1], x.shape[2] * x.shape[3])
 
 
 def run(
@@ -76,7 +76,7 @@ def _(
     train: bool,
 ) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
-    s = Sizes(batch, 4, channels, A.shape[1], dt_projs_weight.shape[2], height, width)
+    s = Sizes(batch, 4, channels, int(A.shape[1]), int(dt_projs_weight.shape[2]), height, width)
     out = x.new_empty((batch, height, width, channels), dtype=torch.float32).permute(0, 3, 1, 2)
     marks = (s.batch, s.groups, s.marks, s.N, s.channels) if train else (0,)
     return out, x.new_empty(marks, dtype=torch.float32)
