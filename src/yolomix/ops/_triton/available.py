@@ -55,7 +55,8 @@ def device_refusal(x: Tensor) -> str | None:
         return None
     if x.device.type != "cuda":
         return f"it needs a GPU, and the tensors are on {x.device.type}"
-    return capability_refusal(x.device.index or 0)
+    refusal: str | None = capability_refusal(x.device.index or 0)
+    return refusal
 
 
 @torch.compiler.assume_constant_result
