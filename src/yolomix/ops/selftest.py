@@ -65,7 +65,7 @@ def refusal(module: str, device: str, gradients: bool) -> str | None:
             want = answer(f"{package}.reference", args(device), gradients)
             error = max(distance(x, y) for x, y in zip(got, want, strict=True))
     except Exception as failure:  # noqa: BLE001  (whatever a framework raises on this machine is a reason)
-        return f"its self-test on {device} raised {type(failure).__name__}: {str(failure).strip().splitlines()[:1]}"
+        return f"its self-test on {device} raised {type(failure).__name__}: {first_line(failure)}"
     if not error <= TOLERANCE:  # not a number is wrong as well
         return f"its self-test on {device} is off by {error:.1e} of the reference's norm, more than {TOLERANCE}"
     return None
@@ -85,3 +85,8 @@ def answer(module: str, args: Sequence[Any], gradients: bool) -> list[Tensor]:
 def distance(got: Tensor, want: Tensor) -> float:
     """Norm of the difference over the norm of what is right."""
     return float((got.double() - want.double()).norm() / want.double().norm())
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the pages that compilers add."""
+    return next(iter(str(error).strip().splitlines()), "nothing")

@@ -21,3 +21,16 @@ def operator(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Op
     torch.library.register_fake(qualified, fake)
     overload: OpOverload = getattr(torch.ops.yolomix, name).default
     return overload
+
+
+def refuse_second_derivative(op: str) -> None:
+    """To be called in a backward pass: raise if that is to be differentiated, which its kernel cannot.
+
+    Raises:
+        NotImplementedError: gradients are recorded, because of ``create_graph=True``.
+    """
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            f"the numba {op} has no second derivative, and create_graph=True asked for one; "
+            'take backend="reference" for it'
+        )

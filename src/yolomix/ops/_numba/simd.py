@@ -13,15 +13,23 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import config
+from numba.core.codegen import get_host_cpu_features
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-AVX512 = bool(llvm.get_host_cpu_features().get("avx512f"))
+
+def compiles_for(feature: str) -> bool:
+    """Whether Numba compiles for processors with this feature, which may be fewer than the one at hand has."""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return f"+{feature}" in features.split(",")
+
+
+AVX512 = compiles_for("avx512f")
 LANES = 16 if AVX512 else 8
 
 FLOAT = ir.FloatType()

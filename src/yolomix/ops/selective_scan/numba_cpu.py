@@ -16,7 +16,7 @@ from torch import Tensor
 
 from yolomix.ops._numba import pool
 from yolomix.ops._numba.layout import Either, PerStep, flat, in_rows, pack, padded, rows, tiles, unpack
-from yolomix.ops._numba.register import operator
+from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
 from yolomix.ops.selective_scan.numba_kernels import Flags, Given, Grads, Sizes, backward, forward
@@ -155,6 +155,7 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 
 
 def _differentiate(ctx: Any, out_grad: Tensor, last_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    refuse_second_derivative("selective_scan")
     *inputs, saved, ungated = ctx.saved_tensors
     gradients = scan_backward(out_grad, last_grad, *inputs, saved, ungated, ctx.softplus)
     kept = (None if x is None else g for x, g in zip(inputs, gradients, strict=True))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from yolomix.ops._numba import pool
 from yolomix.ops._numba.layout import flat, pack, padded, tiles, unpack
-from yolomix.ops._numba.register import operator
+from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
 from yolomix.ops.ss2d.numba_kernels import Grads, backward, forward
@@ -118,6 +118,7 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 
 
 def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    refuse_second_derivative("ss2d")
     return *scan_backward(out_grad, *ctx.saved_tensors), None
 
 
