@@ -111,6 +111,12 @@ def test_stdout_of_a_process_is_only_the_answer(trained, folder):
     assert "Speed:" in done.stderr
 
 
+def test_the_first_start_greets_on_stderr(tmp_path):
+    done = command("doctor", "--json", YOLO_CONFIG_DIR=str(tmp_path))
+    assert json.loads(done.stdout)["faults"] == []
+    assert "settings" in done.stderr.lower()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

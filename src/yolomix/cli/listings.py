@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from yolomix.cli.output import output_to
 from yolomix.cli.request import Request
 
 PIPED_WIDTH = 160  # columns of a table that no terminal shows
@@ -77,7 +78,8 @@ def doctor(request: Request) -> None:
     """
     from yolomix import doctor as examination
 
-    found = examination.facts()
+    with output_to(sys.stderr):
+        found = examination.facts()
     if request.json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
+
+from yolomix.cli.output import output_to
 
 PATIENCE = 2.0  # seconds for one name to be looked up
 
@@ -19,7 +22,8 @@ def prepare() -> bool:
     offline = os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
     if offline:
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-        _no_lookups()
+        with output_to(sys.stderr):  # Ultralytics greets when it is imported for the first time
+            _no_lookups()
     return offline
 
 
