@@ -1,0 +1,65 @@
+"""Others who compute a selective scan on a CPU, in the form (u, delta, A, B, C, D, bias), softplus applied to delta."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.four_copy import four_copy
+from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.ss2d import ss2d
+
+Function = Callable[..., Tensor]
+
+
+def ours(*args: Tensor, backend: str) -> Tensor:
+    """A backend of ours."""
+    u, delta, A, B, C, D, bias = args
+    found = selective_scan(u, delta, A, B, C, D, None, bias, True, backend=backend)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def sequential(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
+    """One step after the other in the type of u: what Mamba detectors do without their CUDA extension."""
+    dt = F.softplus(delta + bias[:, None])
+    repeats = u.shape[1] // B.shape[1]
+    h, steps = u.new_zeros(u.shape[0], *A.shape), []
+    for t in range(u.shape[2]):
+        b, c = (m[..., t].repeat_interleave(repeats, 1) for m in (B, C))
+        h = torch.exp(dt[:, :, t, None] * A) * h + (dt[:, :, t] * u[:, :, t])[..., None] * b
+        steps.append((h * c).sum(-1))
+    return torch.stack(steps, 2) + D[:, None] * u
+
+
+def mambapy(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
+    """The parallel scan of the package mambapy, with the preparation that its Mamba block does."""
+    from mambapy.pscan import pscan
+
+    dt = F.softplus(delta + bias[:, None]).mT  # (B, L, D)
+    b, c = (m.repeat_interleave(u.shape[1] // m.shape[1], 1).permute(0, 3, 1, 2) for m in (B, C))  # (B, L, D, N)
+    h = pscan(torch.exp(dt[..., None] * A), dt[..., None] * b * u.mT[..., None])
+    return (h * c).sum(-1).mT + D[:, None] * u
+
+
+def scans() -> dict[str, Function]:
+    """Everybody who scans, by name."""
+    found: dict[str, Function] = {name: functools.partial(ours, backend=name) for name in ("numba", "eager")}
+    found["sequential"] = sequential
+    if importlib.util.find_spec("mambapy") is not None:
+        found["mambapy"] = mambapy
+    return found
+
+
+def map_scans() -> dict[str, Function]:
+    """Everybody who scans a map in four directions; the second has the official steps around our scan."""
+    return {
+        "numba": functools.partial(ss2d, backend="numba"),
+        "four copies, numba scan": functools.partial(four_copy, scan=functools.partial(ours, backend="numba")),
+        "eager": functools.partial(ss2d, backend="eager"),
+    }
