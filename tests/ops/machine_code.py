@@ -32,8 +32,9 @@ class Code:
         return min(len(body) for body in busy) / elements
 
     def walks(self, elements: int, exponentials: int) -> list[float]:
-        """The same for every loop that has no such loop inside, smallest first."""
+        """The same for every loop that stores and has no such loop inside, smallest first."""
         busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]
+        busy = [body for body in busy if any("STG" in line for line in body)]
         inner = [body for body in busy if not any(other is not body and _contains(body, other) for other in busy)]
         return sorted(len(body) / elements for body in inner)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="kernels are interpreted where Triton has a wheel")
 
-from tests.ops.triton_cases import MAPS, SCANS
+from tests.ops.triton_cases import MAPS, SCANS, small
+from yolomix.ops._triton import plan
 
 TOLERANCE = {"float32": 2e-6, "bfloat16": 1e-2, "float16": 2e-3}  # of the largest value
 
@@ -41,6 +43,15 @@ def test_scan_outputs_and_gradients(case):
 def test_map_outputs_and_gradients(case):
     errors = report()[f"map {case}"]
     assert max(errors) <= TOLERANCE[MAPS[case].get("dtype", "float32")], errors
+
+
+@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
+@pytest.mark.parametrize(
+    "sizes", [plan.Sizes(1, 1, 5, 8, 0, 1, 27), plan.Sizes(1, 4, 3, 4, 3, 5, 5)], ids=["scan", "map"]
+)
+def test_the_cases_called_chunks_are_cut_into_several(sizes, fill):
+    with small(SCANS["chunks"]):
+        assert plan.chunks(sizes, plan.BLOCK, fill, torch.device("cpu"))[0] > 1
 
 
 def test_compiles_into_one_graph_with_equal_gradients():

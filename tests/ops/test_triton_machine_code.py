@@ -85,7 +85,7 @@ def test_other_state_sizes_spill_nothing(built, states):
     assert built(scan_backward, sizes | BACKWARD | {"BD": plan.tile(states)}).spills == 0
 
 
-ONES = ["L", "H", "W", "CG", "NS", "RS", "NC", "s_l", "s_xk", "s_yb", "s_yk", "s_gb", "s_gk"]
+ONES = ["L", "H", "W", "CG", "NS", "RS", "s_l", "s_xk", "s_yb", "s_yk", "s_gb", "s_gk"]
 
 
 @pytest.mark.parametrize("mode", [SCAN, MAP], ids=["scan", "ss2d"])

@@ -107,20 +107,31 @@ def test_states_are_padded_to_powers_of_two(states, padded):
     assert padded == Sizes(1, 1, 8, states, 0, 1, 10).N
 
 
+@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
 @pytest.mark.parametrize(("length", "batch"), [(1, 1), (63, 1), (64, 1), (129, 1), (25600, 1), (25600, 64), (400, 3)])
-def test_chunks_cover_the_sequence_without_an_empty_one(length, batch):
-    sizes = Sizes(batch, 4, 64, 16, 2, 1, length)
-    count, steps = plan.chunks(sizes, plan.BLOCK, CPU)
+def test_chunks_cover_the_sequence_without_an_empty_one(length, batch, fill):
+    sizes = Sizes(batch, 1, 32, 16, 2, 1, length)
+    count, steps = plan.chunks(sizes, plan.BLOCK, fill, CPU)
     assert steps % plan.MARK == 0
     assert (count - 1) * steps < length <= count * steps
 
 
-def test_a_full_device_takes_sequences_whole():
-    sizes = Sizes(64, 4, 64, 16, 2, 1, 25600)
-    assert plan.chunks(sizes, plan.BLOCK, CPU)[0] == 1
+def test_a_device_that_is_half_full_takes_sequences_whole_forward_and_cut_backward():
+    sizes = Sizes(plan.BACKWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
+    assert plan.chunks(sizes, plan.BLOCK, plan.BACKWARD, CPU)[0] == 2
+    sizes = Sizes(plan.FORWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
+    assert plan.chunks(sizes, plan.BLOCK, plan.FORWARD, CPU)[0] == 1
 
 
-def test_few_sequences_are_cut_until_the_device_is_full():
-    sizes = Sizes(1, 1, 32, 16, 2, 1, 25600)
-    count, _ = plan.chunks(sizes, plan.BLOCK, CPU)
-    assert count * sizes.sequences(plan.BLOCK) >= plan.programs(CPU)
+@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
+def test_few_sequences_fill_the_device_and_leave_no_second_wave(fill):
+    sizes = Sizes(3, 1, 32, 16, 2, 1, 256000)
+    programs = plan.chunks(sizes, plan.BLOCK, fill, CPU)[0] * sizes.sequences(plan.BLOCK)
+    room = fill.warps * plan.multiprocessors(CPU)
+    assert room - sizes.sequences(plan.BLOCK) < programs <= room
+
+
+def test_carrying_over_chunks_never_takes_longer_than_a_chunk():
+    count, steps = plan.chunks(Sizes(1, 1, 32, 16, 2, 1, 1250), plan.BLOCK, plan.FORWARD, CPU)
+    assert 1 < count < plan.FORWARD.warps * plan.multiprocessors(CPU)
+    assert 2 * count <= steps + plan.MARK

@@ -43,7 +43,7 @@ MAPS: dict[str, Row] = {
     "column": {"shape": (1, 4, 5, 1, 4, 2)},
     "blocks": {"shape": (1, 33, 2, 3, 2, 5)},
     "pictures apart": {"shape": (2, 5, 3, 4, 3, 2), "room": 1},
-    "chunks": {"shape": (1, 3, 5, 3, 4, 3), "marks": 4},
+    "chunks": {"shape": (1, 3, 5, 5, 4, 3), "marks": 4},
     "main sizes": {"shape": (1, 8, 2, 2, 16, 2), "order": "channels last"},
     "one state": {"shape": (1, 8, 3, 2, 1, 8)},
     "bfloat16": {"shape": (1, 4, 2, 3, 4, 1), "dtype": "bfloat16"},

@@ -99,7 +99,7 @@ def scan_backward(
         g = tl.load(p_end + (b * K + k) * N * CG + o_nc, mask=m_c[:, None], other=0.0)
     if CHUNKED:
         o_end = (b * K + k) * NC + NC - 1
-        for _e in range(NC - 1 - i_ch):
+        for _e in range(i_ch + 1, NC):
             decay = tl.exp2(a * tl.load(p_sum + o_end * CG + c, mask=m_c, other=0.0)[:, None])
             g = decay * g + tl.load(p_state + o_end * N * CG + o_nc, mask=m_c[:, None], other=0.0)
             o_end -= 1

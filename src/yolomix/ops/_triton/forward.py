@@ -66,10 +66,12 @@ def scan_ends(
 ):  # fmt: skip
     """What each chunk leaves behind when it starts from zero: p_state (B, K, NC, N, CG), p_sum (B, K, NC, CG).
 
-    Forward it is the state after the chunk. With ``BACK``, p_x being the gradient of the output, it is the gradient
-    that the chunk passes on to the state before it.
+    Forward it is the state after the chunk; of the last nobody asks. With ``BACK``, p_x being the gradient of the
+    output, it is the gradient that the chunk passes on to the state before it; of the first nobody asks.
     """
-    i_c, k, i_ch, b = program(CG, NC, K, BD)
+    i_c, k, i_ch, b = program(CG, NC - 1, K, BD)
+    if BACK:
+        i_ch += 1
     c = i_c * BD + tl.arange(0, BD)
     n = tl.arange(0, N)
     m_c = c < CG

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from yolomix.ops._triton.backward import scan_backward
 from yolomix.ops._triton.forward import scan_ends, scan_forward
-from yolomix.ops._triton.plan import BLOCK, MARK, SEGMENT, UNROLL, Sizes, chunks, tile
+from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, MARK, SEGMENT, UNROLL, Sizes, chunks, tile
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Scan:
         if count == 1:
             return self.empty(1), self.empty(1)
         state, total = self.states(count), self.empty(s.batch, s.groups, count, s.channels)
-        scan_ends[(s.sequences(BLOCK) * count,)](
+        scan_ends[(s.sequences(BLOCK) * (count - 1),)](
             values, self.steps, self.rows, _or(self.w, x), _or(self.bias, x), self.A, state, total,
             *self.geometry(cut), s.step, s.x_group, *s.row_strides,
             BD=BLOCK, U=UNROLL, BACK=back, **self.flags(UNROLL),
@@ -97,7 +97,7 @@ def forward(
     """
     s, x = scan.sizes, scan.x
     with on_device(x):
-        cut = chunks(s, BLOCK, x.device)
+        cut = chunks(s, BLOCK, FORWARD, x.device)
         state, total = scan.ends(x, cut, back=False)
         marks = scan.states(s.marks) if train else scan.empty(1)
         final = scan.states(1)[:, :, 0] if last else None
@@ -143,7 +143,7 @@ def backward(scan: Scan, q: Tensor, marks: Tensor, last: Tensor | None, gx: Tens
     s, x = scan.sizes, scan.x
     with on_device(x):
         block = tile(s.N)
-        cut = chunks(s, block, x.device)
+        cut = chunks(s, block, BACKWARD, x.device)
         programs = s.sequences(block) * cut[0]
         state, total = scan.ends(q, cut, back=True)
         out = _room(scan, block, cut[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,24 @@ MARK = 32  # steps between two saved states: fewer of them cost memory, more of 
 UNROLL = 4  # steps of the forward kernel whose loads are in flight together
 SEGMENT = 2  # steps whose states the backward kernel holds in registers; four spill
 TILE = 512  # states of a program of the backward kernel: 16 per lane
-WARPS = 12  # programs per multiprocessor below which sequences are cut into chunks
 SHORTEST = 2 * MARK  # steps of the shortest chunk
+
+
+@dataclass(frozen=True)
+class Fill:
+    """When cutting sequences pays.
+
+    Args:
+        warps: what a multiprocessor holds at a time, by the registers of the kernel.
+        least: chunks below which the pass over chunk ends costs more than the idle part of the device.
+    """
+
+    warps: int
+    least: int
+
+
+FORWARD = Fill(warps=16, least=3)  # the pass over ends is as long as 0.8 of the kernel itself
+BACKWARD = Fill(warps=8, least=2)  # and 0.2 of it here
 
 
 @dataclass(frozen=True)
@@ -107,17 +124,19 @@ def tile(N: int) -> int:
     return min(BLOCK, TILE // N)
 
 
-def chunks(sizes: Sizes, block: int, device: torch.device) -> tuple[int, int]:
-    """Chunks of a sequence, and the steps of each: a multiple of ``MARK``."""
-    wanted = -(-programs(device) // sizes.sequences(block))
-    most = max(1, sizes.length // SHORTEST)
-    steps = -(-sizes.length // min(wanted, most))
+def chunks(sizes: Sizes, block: int, fill: Fill, device: torch.device) -> tuple[int, int]:
+    """Chunks of a sequence, and the steps of each: a multiple of ``MARK``.
+
+    As many as fit the device at once, so that no second wave runs with a few programs; and no more than that carrying
+    over the chunks before one, at about two steps each, takes as long as the chunk.
+    """
+    fit = fill.warps * multiprocessors(device) // sizes.sequences(block)
+    count = min(fit, sizes.length // SHORTEST, math.isqrt(sizes.length // 2))
+    steps = -(-sizes.length // (count if count >= fill.least else 1))
     steps = -(-steps // MARK) * MARK
     return -(-sizes.length // steps), steps
 
 
-def programs(device: torch.device) -> int:
-    """Programs that fill the device; a CPU, where only the interpreter runs, takes a few."""
-    if device.type != "cuda":
-        return 16
-    return WARPS * torch.cuda.get_device_properties(device).multi_processor_count
+def multiprocessors(device: torch.device) -> int:
+    """Multiprocessors of the device; a CPU, where only the interpreter runs, passes for a few."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
