@@ -62,7 +62,7 @@ def test_constant_matrices_are_refused():
 
 
 def test_an_old_triton_is_refused_with_its_version(monkeypatch):
-    monkeypatch.setattr(available, "triton", types.SimpleNamespace(__version__="3.2.0", knobs=triton.knobs))
+    monkeypatch.setattr(available, "triton", types.SimpleNamespace(__version__="3.2.0"))
     assert "needs Triton 3.3 or newer, got 3.2.0" in refusals()
 
 
