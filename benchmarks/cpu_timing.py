@@ -26,7 +26,7 @@ class Effort:
     seconds: float
 
 
-CAREFUL, QUICK = Effort(15, 4.0), Effort(2, 0.0)
+CAREFUL, QUICK = Effort(11, 1.5), Effort(2, 0.0)
 
 
 @dataclass

@@ -87,10 +87,10 @@ def work(function: peers.Function, arguments: list[Tensor], mode: str) -> Work:
     if mode == FORWARD:
         return torch.no_grad()(functools.partial(function, *arguments))
     leaves = [x.detach().requires_grad_() for x in arguments]
-    if mode == BOTH:
-        return lambda: torch.autograd.grad(function(*leaves).sum(), leaves)
     out = function(*leaves)
     weights = torch.ones_like(out)
+    if mode == BOTH:
+        return lambda: torch.autograd.grad(function(*leaves), leaves, weights)
     return lambda: torch.autograd.grad(out, leaves, weights, retain_graph=True)
 
 

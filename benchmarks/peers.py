@@ -26,14 +26,18 @@ def ours(*args: Tensor, backend: str) -> Tensor:
 
 
 def sequential(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
-    """One step after the other in the type of u: what Mamba detectors do without their CUDA extension."""
+    """One step after the other in float32, with the operations of mamba_ssm's ``selective_scan_ref``.
+
+    It is what Mamba detectors fall back to without their CUDA extension.
+    """
     dt = F.softplus(delta + bias[:, None])
-    repeats = u.shape[1] // B.shape[1]
+    b, c = (m.repeat_interleave(u.shape[1] // m.shape[1], 1) for m in (B, C))
+    decays = torch.exp(torch.einsum("bdl,dn->bdln", dt, A))
+    inputs = torch.einsum("bdl,bdnl,bdl->bdln", dt, b, u)
     h, steps = u.new_zeros(u.shape[0], *A.shape), []
     for t in range(u.shape[2]):
-        b, c = (m[..., t].repeat_interleave(repeats, 1) for m in (B, C))
-        h = torch.exp(dt[:, :, t, None] * A) * h + (dt[:, :, t] * u[:, :, t])[..., None] * b
-        steps.append((h * c).sum(-1))
+        h = decays[:, :, t] * h + inputs[:, :, t]
+        steps.append(torch.einsum("bdn,bdn->bd", h, c[..., t]))
     return torch.stack(steps, 2) + D[:, None] * u
 
 

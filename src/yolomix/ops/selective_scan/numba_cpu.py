@@ -125,7 +125,7 @@ def _backward(
     u, delta, out_grad, z = in_rows(u), in_rows(delta), in_rows(out_grad), None if z is None else in_rows(z)
     results = _gradients(u, delta, A, B, C, z)
     sizes, flags = _sizes(u, A, B, C, tasks=torch.get_num_threads()), _flags(B, C, z, softplus, True)
-    sums = _sums(u, A, B, C, last_grad, parts=_tasks(sizes) // (sizes.batch * sizes.G))
+    sums = _sums(u, A, last_grad, results[3:5], parts=_tasks(sizes) // (sizes.batch * sizes.G))
     given = Given(*(rows(u if x is None else x) for x in (u, delta, z, None if z is None else ungated, out_grad)))
     written = rows(results[0]), rows(results[1]), rows(results[0] if z is None else results[6])
     args = (
@@ -136,7 +136,8 @@ def _backward(
     A_sum, D_sum, bias_sum, B_sum, C_sum = (x[0] if x.shape[0] == 1 else x.sum(0) for x in sums[1:])
     summed = unpack(A_sum), *(unpack(x) if x.dim() == 3 else x for x in (B_sum, C_sum)), D_sum, bias_sum
     for result, total in zip((*results[2:6], results[7]), summed, strict=True):
-        result.copy_(total)
+        if result.data_ptr() != total.data_ptr():
+            result.copy_(total)
     return results
 
 
@@ -185,12 +186,18 @@ def _gradients(
     return torch.empty_like(u), torch.empty_like(delta), *matrices, u.new_empty(D), z_grad, u.new_empty(D)
 
 
-def _sums(u: Tensor, A: Tensor, B: Tensor, C: Tensor, last_grad: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """What tasks add up: the carried gradient of the states, and gradients of A, D, bias, B, C with parts in front."""
+def _sums(u: Tensor, A: Tensor, last_grad: Tensor, matrices: tuple[Tensor, ...], parts: int) -> tuple[Tensor, ...]:
+    """What tasks add up: the carried gradient of the states, and gradients of A, D, bias, B, C with parts in front.
+
+    The results for B and C, ``matrices``, are written directly if they have a single part.
+    """
     batch, D, _ = u.shape
     packed = (batch, D // LANES, A.shape[1], LANES)
-    B_sum, C_sum = (u.new_zeros(packed) if m.dim() == 2 else u.new_empty(parts, *m.shape) for m in (B, C))
     carry = pack(last_grad).clone()
+    B_sum, C_sum = (
+        u.new_zeros(packed) if m.dim() == 2 else m[None] if parts == 1 else u.new_empty(parts, *m.shape)
+        for m in matrices
+    )
     return carry, u.new_zeros(packed), u.new_zeros(batch, D), u.new_zeros(batch, D), B_sum, C_sum
 
 
