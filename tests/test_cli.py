@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from yolomix import data
-from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, host, listings, main, offline, output, request, verbs
+from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, listings, main, offline, output, passed, request, verbs
 
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
@@ -165,9 +165,9 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path, capsys):
 
 
 def test_a_table_of_formats_is_passed_on():
-    answer = host.summary("benchmark", None, "| onnx | 12 ms |")
+    answer = passed.summary("benchmark", None, "| onnx | 12 ms |")
     assert answer == {"verb": "benchmark", "table": "| onnx | 12 ms |"}
-    assert host._text(answer) == "| onnx | 12 ms |\n"
+    assert passed._text(answer) == "| onnx | 12 ms |\n"
 
 
 def test_debug_shows_where(capsys, monkeypatch):
@@ -256,9 +256,9 @@ def test_near_names():
 
 
 def test_spaces_around_equal_signs_and_dashes_are_allowed():
-    words = host._merged(["epochs", "=", "3", "imgsz=", "64", "--batch=2", "half"])
+    words = passed._merged(["epochs", "=", "3", "imgsz=", "64", "--batch=2", "half"])
     assert words == ["epochs=3", "imgsz=64", "batch=2", "half"]
-    host._check("train", ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words])
+    passed._check("train", ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words])
 
 
 def test_output_goes_elsewhere_and_comes_back(capfd):

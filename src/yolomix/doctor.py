@@ -91,11 +91,11 @@ def why(row: Backend) -> list[str]:
 def hooks() -> dict[str, Any]:
     """What we replace in Ultralytics and whether it is in place, and where Ultralytics keeps its settings."""
     try:
-        from ultralytics.utils import SETTINGS_FILE
+        from yolomix.host.entry import SETTINGS
     except ImportError as error:
         return {"imports": str(error), "hooks": {}}
     names = {f"{hook.module}.{hook.target}": hook for hook in host.HOOKS}
-    return {"imports": True, "settings": str(SETTINGS_FILE), "hooks": {n: _in_place(h) for n, h in names.items()}}
+    return {"imports": True, "settings": str(SETTINGS), "hooks": {n: _in_place(h) for n, h in names.items()}}
 
 
 def network() -> dict[str, Any]:

@@ -47,7 +47,12 @@ def demo(request: Request) -> None:
         )
     seconds = time.perf_counter() - started
     if request.json:
-        sys.stdout.write(json.dumps({**dataclasses.asdict(outcome), "all_seconds": seconds}, default=_plain) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                {**dataclasses.asdict(outcome), "agrees": outcome.agrees, "all_seconds": seconds}, default=_plain
+            )
+            + "\n"
+        )
     else:
         _show(outcome, f"yolo11n-mlla from scratch on the sample data: seed {seed}, {epochs} epochs", seconds, out)
     if outcome.agrees is False:

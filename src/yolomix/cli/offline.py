@@ -23,7 +23,9 @@ def prepare() -> bool:
     if offline:
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         with output_to(sys.stderr):  # Ultralytics greets when it is imported for the first time
-            _no_lookups()
+            from yolomix.host import entry
+
+            entry.no_lookups()
     return offline
 
 
@@ -46,17 +48,3 @@ def _addresses(name: str) -> list[object]:
         return [*socket.getaddrinfo(name, 443)]
     except OSError:
         return []
-
-
-def _no_lookups() -> None:
-    """The one lookup that YOLO_OFFLINE leaves in: whether a font can be downloaded, asked before every dataset."""
-    from ultralytics.utils import downloads
-
-    native = downloads.is_url
-
-    def is_url(url: object, check: bool = False) -> bool:
-        return not check and bool(native(url))
-
-    if not hasattr(native, "native"):
-        is_url.native = native  # type: ignore[attr-defined]
-        downloads.is_url = is_url

@@ -47,8 +47,8 @@ class Verb:
         return "\n".join([*lines, "--json answers for programs; --debug shows where an error came from.", ""])
 
 
-def _host(name: str, does: str, *examples: str) -> Verb:
-    return Verb(name, "host", does, examples, None)
+def _passed(name: str, does: str, *examples: str) -> Verb:
+    return Verb(name, "passed", does, examples, None)
 
 
 VERBS = {
@@ -65,22 +65,22 @@ VERBS = {
                 "out": "folder for the results (runs/demo)",
             },
         ),
-        _host("train", "train a model", "yolomix train model=yolo11n-mlla.yaml data=sample epochs=20 imgsz=320"),
-        _host("val", "measure a trained model", "yolomix val model=runs/detect/train/weights/best.pt data=sample"),
-        _host(
+        _passed("train", "train a model", "yolomix train model=yolo11n-mlla.yaml data=sample epochs=20 imgsz=320"),
+        _passed("val", "measure a trained model", "yolomix val model=runs/detect/train/weights/best.pt data=sample"),
+        _passed(
             "predict", "find things in pictures", "yolomix predict model=runs/detect/train/weights/best.pt source=a.jpg"
         ),
-        _host(
+        _passed(
             "track",
             "follow things through a video",
             "yolomix track model=runs/detect/train/weights/best.pt source=a.mp4",
         ),
-        _host(
+        _passed(
             "export",
             "write a model for another runtime",
             "yolomix export model=runs/detect/train/weights/best.pt format=onnx",
         ),
-        _host(
+        _passed(
             "benchmark",
             "time and measure a model in every format",
             "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample imgsz=320",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,12 @@ def run(request: Request) -> None:
     """
     with children_to_stderr(), output_to(sys.stderr):
         offline.prepare()
-        from ultralytics import cfg
+        from yolomix.host import entry
 
         words = _merged(request.words)
         _check(request.verb, words)
-        with _recording(request.verb) as calls:
-            argv, cfg.ARGV = cfg.ARGV, ["yolo", request.verb, *words]
-            try:
-                cfg.entrypoint()
-            finally:
-                cfg.ARGV = argv
-    answer = summary(request.verb, *calls[-1])
+        model, result = entry.entrypoint(request.verb, words)
+    answer = summary(request.verb, model, result)
     sys.stdout.write(json.dumps(answer) + "\n" if request.json else _text(answer))
 
 
@@ -73,11 +67,10 @@ def _text(answer: dict[str, Any]) -> str:
 
 
 def _merged(words: Sequence[str]) -> list[str]:
-    """``imgsz = 320`` as one word, and words without the dashes that Ultralytics would complain about."""
-    from ultralytics.cfg import merge_equals_args
+    from yolomix.host import entry
 
     try:
-        return [str(word).removeprefix("--") for word in merge_equals_args([*words])]
+        return entry.merged(words)
     except (SyntaxError, IndexError) as error:
         raise UsageError(f"cannot read {' '.join(words)!r} as key=value words: {error}") from error
 
@@ -98,65 +91,30 @@ def _check(verb: str, words: Sequence[str]) -> None:
 
 def _check_key(verb: str, key: str, bare: bool) -> None:
     """Refuse an argument that Ultralytics does not take, and a bare word where it wants a value."""
-    from ultralytics import cfg
+    from yolomix.host import entry
 
-    known = {*cfg.DEFAULT_CFG_DICT, *UNLISTED}
-    if key == "mode" or (bare and key in cfg.MODES):
+    known = {*entry.ARGUMENTS, *UNLISTED}
+    if key == "mode" or (bare and key in entry.MODES):
         raise UsageError(f"one verb at a time: {verb} is given, and {key}")
-    if bare and key in known and key not in BARE and not isinstance(cfg.DEFAULT_CFG_DICT.get(key), bool):
-        raise UsageError(f"{key} needs a value: {key}={cfg.DEFAULT_CFG_DICT.get(key, '...')}")
-    if not (key in known or key in BARE or (bare and key in cfg.TASKS) or _was_known(key)):
+    if bare and key in known and key not in BARE and not isinstance(entry.ARGUMENTS.get(key), bool):
+        raise UsageError(f"{key} needs a value: {key}={entry.ARGUMENTS.get(key, '...')}")
+    if not (key in known or key in BARE or (bare and key in entry.TASKS) or entry.was_known(key)):
         raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
-
-
-def _was_known(key: str) -> bool:
-    """Whether Ultralytics still takes the argument under an old name."""
-    from ultralytics import cfg
-    from ultralytics.utils import LOGGER
-
-    LOGGER.disabled = True
-    try:
-        cfg.check_dict_alignment(cfg.DEFAULT_CFG_DICT, {key: None})
-    except SyntaxError:
-        return False
-    finally:
-        LOGGER.disabled = False
-    return True
 
 
 def _check_model(name: str) -> None:
     """Refuse a name without suffix, and a checkpoint that is neither a file nor offered by Ultralytics."""
-    from ultralytics.utils.downloads import GITHUB_ASSETS_STEMS
-
     from yolomix import models
+    from yolomix.host import entry
 
     path = Path(name)
     if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
         return
     if path.suffix == "":
-        choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(GITHUB_ASSETS_STEMS)]
+        choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
         raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
-    if not path.is_file() and path.stem not in GITHUB_ASSETS_STEMS:
+    if not path.is_file() and path.stem not in entry.ASSETS:
         here = [str(file) for file in path.parent.glob("*.pt")]
-        choices = here + [f"{stem}.pt" for stem in sorted(GITHUB_ASSETS_STEMS)]
+        choices = here + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
         found = near(name, choices)
         raise FileNotFoundError(f"no checkpoint {name!r} on disk or among those that Ultralytics offers; {found}")
-
-
-@contextlib.contextmanager
-def _recording(verb: str) -> Iterator[list[tuple[Any, Any]]]:
-    """Keep what a method of Ultralytics' models returns, which its command line throws away."""
-    from ultralytics.engine.model import Model
-
-    native, calls = getattr(Model, verb), list[tuple[Any, Any]]()
-
-    def recorded(model: Any, /, *args: Any, **kwargs: Any) -> Any:
-        result = native(model, *args, **kwargs)
-        calls.append((model, result))
-        return result
-
-    setattr(Model, verb, recorded)
-    try:
-        yield calls
-    finally:
-        setattr(Model, verb, native)

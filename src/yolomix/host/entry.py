@@ -1,0 +1,78 @@
+"""Ultralytics' own command line: what it takes, running it, and what its methods returned."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ultralytics import cfg
+from ultralytics.engine.model import Model
+from ultralytics.utils import LOGGER, SETTINGS_FILE, downloads
+
+ARGUMENTS: dict[str, Any] = cfg.DEFAULT_CFG_DICT
+MODES = frozenset(cfg.MODES)
+TASKS = frozenset(cfg.TASKS)
+ASSETS = frozenset(downloads.GITHUB_ASSETS_STEMS)  # names of checkpoints that Ultralytics offers to download
+SETTINGS = SETTINGS_FILE
+
+
+def entrypoint(verb: str, words: Sequence[str]) -> tuple[Any, Any]:
+    """Let Ultralytics carry out ``yolo VERB key=value ...``; returns the model and what its method returned."""
+    with _recording(verb) as calls:
+        argv, cfg.ARGV = cfg.ARGV, ["yolo", verb, *words]
+        try:
+            cfg.entrypoint()
+        finally:
+            cfg.ARGV = argv
+    return calls[-1]
+
+
+def merged(words: Sequence[str]) -> list[str]:
+    """``imgsz = 320`` as one word, and words without the dashes that Ultralytics would complain about.
+
+    Raises:
+        SyntaxError, IndexError: an equals sign without a side.
+    """
+    return [str(word).removeprefix("--") for word in cfg.merge_equals_args([*words])]
+
+
+def was_known(key: str) -> bool:
+    """Whether Ultralytics still takes an argument under an old name."""
+    LOGGER.disabled = True
+    try:
+        cfg.check_dict_alignment(cfg.DEFAULT_CFG_DICT, {key: None})
+    except SyntaxError:
+        return False
+    finally:
+        LOGGER.disabled = False
+    return True
+
+
+def no_lookups() -> None:
+    """Leave out the one lookup that YOLO_OFFLINE leaves in: whether a font can be downloaded, before every dataset."""
+    native = downloads.is_url
+
+    def is_url(url: object, check: bool = False) -> bool:
+        return not check and bool(native(url))
+
+    if not hasattr(native, "native"):
+        is_url.native = native  # type: ignore[attr-defined]
+        downloads.is_url = is_url
+
+
+@contextlib.contextmanager
+def _recording(verb: str) -> Iterator[list[tuple[Any, Any]]]:
+    """Keep what a method of Ultralytics' models returns, which its command line throws away."""
+    native, calls = getattr(Model, verb), list[tuple[Any, Any]]()
+
+    def recorded(model: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = native(model, *args, **kwargs)
+        calls.append((model, result))
+        return result
+
+    setattr(Model, verb, recorded)
+    try:
+        yield calls
+    finally:
+        setattr(Model, verb, native)
