@@ -19,7 +19,7 @@ from typing import cast
 
 from torch import Tensor
 
-from yolomix.ops.dispatch import Backend, choose
+from yolomix.ops.dispatch import Backend, choose, exporting
 from yolomix.ops.precision import full_precision
 
 BACKENDS = (
@@ -60,7 +60,8 @@ def halo_attention(
     Raises:
         ValueError: a shape or size does not fit.
     """
-    check(q, k, v, rel_height, rel_width, heads, block, halo)
+    if not exporting():  # sizes may be symbols there
+        check(q, k, v, rel_height, rel_width, heads, block, halo)
     args = (q, k, v, rel_height, rel_width, heads, block, halo, mask_padding)
     run = choose("halo_attention", BACKENDS, backend, q, *args)
     with full_precision(q):
