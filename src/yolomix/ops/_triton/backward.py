@@ -61,6 +61,37 @@ def settle(block, p_scratch, o_tile):
     return tl.load(p_scratch + o_tile)
 
 
+@triton.jit
+def walk_forward(
+    p_x, p_q, p_delta, p_row, p_grow, p_scratch, p_steps, h, a, b_w, b_bias, r, n, c, m_c,
+    t, end, segments, k, L, H, W, CG, s_l, s_rl,
+    N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, TS: tl.constexpr, MAP: tl.constexpr,
+    SOFTPLUS: tl.constexpr, RAGGED: tl.constexpr,
+):  # fmt: skip
+    """From the mark at step t with state h: gradients of C, and to the scratch step sizes, their slopes and states."""
+    p, j = locate(t, k, L, H, W, MAP, False)
+    for i_s in range(segments):
+        tl.store(p_scratch + i_s * (BD * N), h)
+        for i in tl.static_range(TS):
+            o = inside(p, L, RAGGED)
+            row = p_row + o * s_rl
+            x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+            dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
+            o_s = (i_s * TS + i) * (2 * BD)
+            live = t + i_s * TS + i < end
+            if SOFTPLUS:
+                tl.store(p_steps + o_s + BD, sigmoid(dt))
+                dt = softplus(dt)
+            if RAGGED:
+                dt = tl.where(live, dt, 0.0)
+            tl.store(p_steps + o_s, dt)
+            h = tl.exp2(a * dt[:, None]) * h + (dt * x)[:, None] * tl.load(row + n)[None, :]
+            q = tl.load(p_q + o * s_l, mask=m_c, other=0.0).to(tl.float32)
+            m_n = n < tl.where(live, N, 0) if RAGGED else None
+            tl.store(p_grow + o * s_rl + N + n, tl.sum(q[:, None] * h, 0), mask=m_n)
+            p, j = advance(p, j, k, L, H, W, MAP, False)
+
+
 @triton.jit(do_not_specialize_on_alignment=CHANNELS)
 def scan_backward(
     p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_fold, p_steps,
@@ -131,27 +162,11 @@ def scan_backward(
         segments = tl.cdiv(tl.minimum(end - t, LM), TS)
         o_mark = ((b * K + k) * tl.cdiv(L, LM) + t // LM) * N * CG
         h = settle(tl.load(p_mark + o_mark + o_nc, mask=m_c[:, None], other=0.0), p_scratch, o_tile)
-        p, j = locate(t, k, L, H, W, MAP, False)
-        for i_s in range(segments):
-            tl.store(p_scratch + i_s * (BD * N) + o_tile, h)
-            for i in tl.static_range(TS):
-                o = inside(p, L, RAGGED)
-                row = p_row + o * s_rl
-                x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
-                dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
-                o_s = (i_s * TS + i) * (2 * BD)
-                live = t + i_s * TS + i < end
-                if SOFTPLUS:
-                    tl.store(p_steps + o_s + BD, sigmoid(dt))
-                    dt = softplus(dt)
-                if RAGGED:
-                    dt = tl.where(live, dt, 0.0)
-                tl.store(p_steps + o_s, dt)
-                h = tl.exp2(a * dt[:, None]) * h + (dt * x)[:, None] * tl.load(row + n)[None, :]
-                q = tl.load(p_q + o * s_l, mask=m_c, other=0.0).to(tl.float32)
-                m_n = n < tl.where(live, N, 0) if RAGGED else None
-                tl.store(p_grow + o * s_rl + N + n, tl.sum(q[:, None] * h, 0), mask=m_n)
-                p, j = advance(p, j, k, L, H, W, MAP, False)
+        walk_forward(
+            p_x, p_q, p_delta, p_row, p_grow, p_scratch + o_tile, p_steps, h, a, b_w, b_bias, r, n, c, m_c,
+            t, end, segments, k, L, H, W, CG, s_l, s_rl,
+            N, R, BD, TS, MAP, SOFTPLUS, RAGGED,
+        )  # fmt: skip
         tl.debug_barrier()
         p, j = locate(L - t - segments * TS, k, L, H, W, MAP, True)
         for i_s in range(segments):
