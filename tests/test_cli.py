@@ -356,21 +356,11 @@ def test_doctor_says_what_is_wrong(monkeypatch, capsys):
     from yolomix import doctor
 
     monkeypatch.setattr(doctor, "NEEDED", (*doctor.NEEDED, "no-such-package"))
-    monkeypatch.setattr(doctor, "why", lambda row: ["broken here"])
+    monkeypatch.setattr(doctor.selftest, "reasons", lambda row: ["broken here"])
     assert main(["doctor", "--json"]) == FAILED
     out, err = capsys.readouterr()
     assert "not installed: no-such-package: pip install no-such-package" in json.loads(out)["faults"]
     assert "nothing computes ss2d" in err
-
-
-def test_a_backend_that_cannot_run_says_why(monkeypatch):
-    from yolomix import doctor
-    from yolomix.ops.dispatch import Backend
-
-    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: False)
-    assert doctor.why(Backend("triton", "nowhere", device="cuda")) == ["no CUDA device here"]
-    assert doctor.why(Backend("numba", "nowhere", needs="no_such"))[0].startswith("no_such is not installed")
-    assert doctor.why(Backend("eager", "no_such_module"))[0].startswith("no_such_module does not import")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-import pkgutil
 import platform
 import sys
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import torch
 
-from yolomix import data, host, ops
+from yolomix import data, host
 from yolomix.cli import offline
-from yolomix.ops.dispatch import ENVIRONMENT, Backend, package_refusal
+from yolomix.ops import selftest
+from yolomix.ops.dispatch import ENVIRONMENT
 
 NEEDED = ("yolomix", "torch", "torchvision", "ultralytics", "numba", "numpy", "PyYAML", "rich")
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxslim", "lap", "cloudpickle")
@@ -63,29 +63,15 @@ def threads() -> dict[str, Any]:
 
 
 def backends() -> dict[str, list[dict[str, Any]]]:
-    """For every operator its backends, fastest first, each with the reasons why it cannot run on this machine."""
-    found = {}
-    for module in pkgutil.iter_modules(ops.__path__):
-        if module.ispkg and not module.name.startswith("_"):
-            table = importlib.import_module(f"{ops.__name__}.{module.name}").BACKENDS
-            found[module.name] = [
-                {"backend": row.name, "device": row.device or "any", "automatic": row.automatic, "refusals": why(row)}
-                for row in table
-            ]
+    """For every operator its backends, fastest first, each with the reasons why it cannot be used on this machine.
+
+    Backends of other frameworks solve a small problem first, gradients included; a wrong answer is such a reason.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for status in selftest.report():
+        row = {"backend": status.backend, "device": status.device, "automatic": status.automatic}
+        found.setdefault(status.op, []).append(row | {"refusals": [*status.reasons]})
     return found
-
-
-def why(row: Backend) -> list[str]:
-    """The reasons why a backend can compute nothing on this machine, as sentences."""
-    if row.device == "cuda" and not torch.cuda.is_available():
-        return ["no CUDA device here"]
-    if row.needs is not None and (missing := package_refusal(row.needs)) is not None:
-        return [missing]
-    try:
-        row.load()
-    except ImportError as error:
-        return [f"{row.module} does not import: {error}"]
-    return []
 
 
 def hooks() -> dict[str, Any]:

@@ -25,11 +25,20 @@ TOLERANCE = 2e-3  # of the norm: a GPU may multiply matrices in TF32; an error o
 
 @dataclass(frozen=True)
 class Status:
-    """One backend of one operator on this machine; it can be used when ``reasons`` is empty."""
+    """One backend of one operator on this machine; it can be used when ``reasons`` is empty.
+
+    Args:
+        op: operator.
+        backend: what users write.
+        device: the device type that it serves, or "any".
+        automatic: whether "auto" may take it.
+        reasons: why it cannot be used here, as sentences.
+    """
 
     op: str
     backend: str
     device: str
+    automatic: bool
     reasons: tuple[str, ...]
 
 
@@ -39,7 +48,9 @@ def report() -> list[Status]:
     for module in pkgutil.iter_modules(ops.__path__):
         if module.ispkg and not module.name.startswith("_"):
             table: Sequence[Backend] = importlib.import_module(f"{ops.__name__}.{module.name}").BACKENDS
-            found += [Status(module.name, row.name, row.device or "any", tuple(reasons(row))) for row in table]
+            found += [
+                Status(module.name, row.name, row.device or "any", row.automatic, tuple(reasons(row))) for row in table
+            ]
     return found
 
 
