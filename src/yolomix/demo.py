@@ -27,7 +27,7 @@ from yolomix.data import sample_dataset
 from yolomix.ops.dispatch import package_refusal
 
 MODEL = "yolo11n-mlla.yaml"
-EPOCHS = 20
+EPOCHS = 15
 RECIPE: dict[str, Any] = {
     "imgsz": 160,
     "batch": 8,

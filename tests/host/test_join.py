@@ -26,6 +26,10 @@ assert tasks.__spec__.loader is tasks.__loader__ and "exec_module" not in vars(t
 assert "def parse_model(d, ch" in inspect.getsource(tasks)
 assert [*inspect.signature(tasks.parse_model).parameters] == ["d", "ch", "verbose"]
 """,
+    "a look for a module before its import": """
+import yolomix, importlib.util
+assert importlib.util.find_spec("ultralytics.engine.trainer") is not None
+""",
     "a part, then yolomix": """
 import sys, ultralytics.cfg, yolomix
 assert not {"yolomix.host.sample", "yolomix.host.ddp"} & set(sys.modules), "imported before it is needed"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,14 +63,15 @@ class _AfterImport:
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in self.waiting:
             return None
-        self.waiting.discard(name)
-        spec = importlib.util.find_spec(name)
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
             native = loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
                 del loader.exec_module  # what hid the class's own
+                self.waiting.discard(name)
                 native(module)
                 _install(module)
 
