@@ -1,15 +1,13 @@
 """The whole way once, on a CPU: data, training from scratch, validation, pictures, export, comparison.
 
-Threads: Ultralytics takes one core less than there are, on two cores that is one. The demo takes all of them, which
-is faster as long as idle threads sleep instead of spinning (``OMP_WAIT_POLICY=PASSIVE``, which the command sets for
-its own process): measured on two busy cores, a training step took 1.2 s with one thread, 0.3 s with two that sleep,
-and 20 s with two that spin.
+Threads are left to Ultralytics, one less than there are cores: for pictures this small that is faster than all of
+them as long as idle threads sleep (``OMP_WAIT_POLICY=PASSIVE``, which the command sets for its own process), and it
+does not ruin what else runs, as threads that spin do.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -67,7 +65,7 @@ class Outcome:
         map50: mean average precision at overlap 0.5 on the validation pictures.
         map: the same, mean over overlaps 0.5 to 0.95.
         seconds: of the training.
-        threads: that PyTorch used.
+        threads: that PyTorch took, as Ultralytics set them.
         weights: the trained checkpoint.
         pictures: validation pictures with what was found; the first shows all others.
         onnx: the exported file, or the reason why there is none.
@@ -107,10 +105,9 @@ def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None
 
     progress(0, 1, "rendering the pictures")
     data = data or sample_dataset()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     started = time.perf_counter()
     model = YOLO(MODEL)
-    _report(model, threads, progress)
+    _report(model, progress)
     where = {"project": str(out.resolve().parent), "name": out.name, "exist_ok": True}
     measures = model.train(data=str(data), epochs=epochs, seed=seed, **where, **RECIPE)
     seconds = time.perf_counter() - started
@@ -119,7 +116,6 @@ def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None
     parameters = sum(p.numel() for p in trained.model.parameters())  # before batch norms are folded away
     shown = sorted((data.parent / "images" / "val").glob("*.jpg"))[:PICTURES]
     pictures = annotate(trained, shown, out / "pictures")
-    torch.set_num_threads(threads)
     onnx, difference = compare(trained, shown[0])
     return Outcome(
         parameters=parameters,
@@ -128,7 +124,7 @@ def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None
         map50=float(measures.box.map50),
         map=float(measures.box.map),
         seconds=seconds,
-        threads=threads,
+        threads=torch.get_num_threads(),
         weights=Path(model.trainer.best),
         pictures=pictures,
         onnx=onnx,
@@ -136,12 +132,9 @@ def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None
     )
 
 
-def _report(model: Any, threads: int, progress: Progress) -> None:
-    """Set the threads when the training starts, after Ultralytics has set its own, and report every step."""
+def _report(model: Any, progress: Progress) -> None:
+    """Report every step of the training."""
     done = 0
-
-    def start(trainer: Any) -> None:
-        torch.set_num_threads(threads)
 
     def step(trainer: Any) -> None:
         nonlocal done
@@ -149,7 +142,6 @@ def _report(model: Any, threads: int, progress: Progress) -> None:
         total = trainer.epochs * len(trainer.train_loader)
         progress(done, total, f"training, epoch {trainer.epoch + 1} of {trainer.epochs}")
 
-    model.add_callback("on_train_start", start)
     model.add_callback("on_train_batch_end", step)
 
 
