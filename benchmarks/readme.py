@@ -42,7 +42,7 @@ def text() -> str:
             "",
             f"The whole Mamba-YOLO-T takes {_ms(ours)} ms for such a picture, stock YOLOv8s {_ms(stock)} ms.",
             f"One thread of an {here['machine']}, shared with other work, PyTorch {here['torch'].split('+')[0]}, Numba",
-            f"{here['numba']}, {here['date']}; medians, all rows of one run: `python -m benchmarks.ops`,",
+            f"{here['numba']}, {here['date']}; medians of one run (* measured once): `python -m benchmarks.ops`,",
             "`python -m benchmarks.models`. What the machine's limit is, the backward pass, memory and what was tried:",
             "[docs/backends.md](docs/backends.md).",
             "",
@@ -58,7 +58,7 @@ def written(readme: str) -> str:
 
 def _ms(row: dict[str, str]) -> str:
     value = float(row["ms_p50"])
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    return (f"{value:.0f}" if value >= 100 else f"{value:.1f}") + ("*" if row["reps"] == "1" else "")
 
 
 if __name__ == "__main__":

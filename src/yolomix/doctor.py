@@ -18,7 +18,7 @@ from yolomix.ops import selftest
 from yolomix.ops.dispatch import ENVIRONMENT
 
 NEEDED = ("yolomix", "torch", "torchvision", "ultralytics", "numba", "numpy", "PyYAML", "rich")
-OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxslim", "lap", "cloudpickle")
+OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxscript", "onnxslim", "lap", "cloudpickle")
 
 
 def facts() -> dict[str, Any]:

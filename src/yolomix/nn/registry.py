@@ -51,8 +51,7 @@ class Block:
     @property
     def arguments(self) -> list[inspect.Parameter]:
         """What a YAML row may give, in order: the constructor's parameters without those that the rule fills."""
-        skip = {"c": 1, "ch": 1, "c1 c2": 1, "c1 c2 n": 1}[self.rule]
-        rest = [*inspect.signature(self.cls).parameters.values()][skip:]
+        _, *rest = inspect.signature(self.cls).parameters.values()  # the channels that come in
         return [p for p in rest if not (self.rule == "c1 c2 n" and p.name == "n")]
 
     @property
