@@ -291,9 +291,17 @@ def test_files_are_not_overwritten_unasked(stock: Path, tmp_path: Path, monkeypa
     with pytest.raises(ValueError, match=r"a change of .*yolo11n-things.pt is saved as .pt, got 'a.onnx'"):
         graft.apply("a.onnx")
     monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("# somebody's own file\n")
+    with pytest.raises(FileExistsError, match=r"mine.yaml exists and would be overwritten; give another file name"):
+        graft.apply("mine.pt")
+    assert Path("mine.yaml").read_text() == "# somebody's own file\n"
+    assert not Path("mine.pt").exists()
+    assert graft.apply("again.pt").file == graft.apply("again.pt").file  # what was written here may be written anew
     named = yolomix.graft("yolo11n.yaml", at="p5", **HALO)
     assert named.apply().file == Path("yolo11n-haloattention.yaml")
     with pytest.raises(FileExistsError, match=r"yolo11n-haloattention.yaml exists"):
         named.apply()
+    with pytest.raises(FileExistsError, match=r"yolo11n-haloattention.yaml exists; give another file name"):
+        yolomix.graft("yolo11n-haloattention.yaml", at="p4", **HALO).apply("yolo11n-haloattention.yaml")
     with pytest.raises(ValueError, match=r"saved as .yaml, got 'b.pt'; weights come from a base that is a .pt file"):
         named.apply("b.pt")

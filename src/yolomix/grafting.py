@@ -147,11 +147,12 @@ class Graft:
 
         Raises:
             ValueError: see :meth:`plan`; or a .pt is wanted and the base is no checkpoint.
-            FileExistsError: the file is the base, or nothing was said and it exists.
+            FileExistsError: the file is the base, or nothing was said and it exists, or a YAML of somebody else has
+                the name of the one written beside a checkpoint.
         """
         plan, layers = self._planned()
         file = self._target(save)
-        remark = f"{self.base.name}, changed by yolomix: {self.tag.strip('-')}"
+        remark = f"{self.base.name}, {yamlfile.CHANGED}: {self.tag.strip('-')}"
         yaml = file.with_suffix(".yaml")
         text = yamlfile.text(self.graph.model, layers, remark)
         report = None
@@ -214,8 +215,11 @@ class Graft:
                 f"a change of {self.base.name} is saved as {suffix}, got {str(file)!r}"
                 + ("" if base else "; weights come from a base that is a .pt file")
             )
-        if file.exists() and (save is None or (base and file.resolve() == base.resolve())):
+        yaml, own = file.with_suffix(".yaml"), base or Path(self.base.name)
+        if file.exists() and (save is None or file.resolve() == own.resolve()):
             raise FileExistsError(f"{file} exists; give another file name: save=...")
+        if yaml != file and yaml.exists() and not yamlfile.is_written(yaml):
+            raise FileExistsError(f"{yaml} exists and would be overwritten; give another file name: save=...")
         return file
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from yolomix.surgery.layers import Layer
 
+CHANGED = "changed by yolomix"  # in the first line of every file written here
 NOT_WRITTEN = ("backbone", "head", "scale", "yaml_file")  # rows have a form of their own, the host sets the others
 
 
@@ -30,6 +32,11 @@ def text(model: dict[str, Any], layers: Sequence[Layer], remark: str) -> str:
         lines = [f"  - {_flow(row)}" for row in model[part]]
         parts += [f"{line} # {_remark(layer)}" for line, layer in zip(lines, layers[first:], strict=False)]
     return "\n".join(parts) + "\n"
+
+
+def is_written(file: Path) -> bool:
+    """Whether a file is one that was written here, and may be written anew."""
+    return CHANGED in file.read_text("utf-8").partition("\n")[0]
 
 
 def _pair(key: str, value: Any) -> str:
