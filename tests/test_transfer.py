@@ -209,3 +209,10 @@ def test_seats_look_inside_chains() -> None:
     (seat,) = seated([chain], [inner], [0])
     assert seat is chain[0]
     assert [plain(chain, k) for k in chain.state_dict()] == ["0.weight", "~1.0.weight"]
+
+
+def test_the_source_is_never_written_over(stock: Path) -> None:
+    before = stock.read_bytes()
+    with pytest.raises(FileExistsError, match=r"is the source, which stays as it is; give another file name: save="):
+        yolomix.transfer(stock, "yolo11n.yaml", save=stock)
+    assert stock.read_bytes() == before

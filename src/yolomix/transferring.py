@@ -27,6 +27,7 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
     Raises:
         ValueError: not one tensor was copied, or the tasks differ, or the result would be lost.
         FileNotFoundError: no such file.
+        FileExistsError: ``save`` is the source.
     """
     from yolomix.host import weights
 
@@ -34,6 +35,8 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
         raise ValueError(f"transfer into {str(target)!r} builds a model; give save='name.pt' to keep it, or a YOLO")
     if save is not None and Path(save).suffix != ".pt":
         raise ValueError(f"a model with weights is saved as .pt, got {str(save)!r}")
+    if save is not None and isinstance(source, str | Path) and Path(save).resolve() == Path(source).resolve():
+        raise FileExistsError(f"{save} is the source, which stays as it is; give another file name: save=...")
     given = weights.read(source) if isinstance(source, str | Path) else _module(source, "source")
     taken = weights.from_yaml(target) if isinstance(target, str | Path) else _module(target, "target")
     if given.task != taken.task and not any_task:
