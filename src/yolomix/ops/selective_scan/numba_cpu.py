@@ -206,7 +206,7 @@ def _sizes(u: Tensor, A: Tensor, B: Tensor, C: Tensor, tasks: int) -> Sizes:
     batch, D, L = u.shape
     G = next((m.shape[1] for m in (B, C) if m.dim() == 4), 1)
     per_group = D // LANES // G
-    chunk = int(__import__("os").environ.get("CH", "0")) or max(1, per_group // -(-tasks // (batch * G)))
+    chunk = max(1, per_group // -(-tasks // (batch * G)))
     return Sizes(L=L, N=A.shape[1], G=G, batch=batch, blocks=D // LANES, tiles=tiles(L), chunk=chunk)
 
 
