@@ -231,7 +231,7 @@ def registered() -> dict[str, tuple[object, tuple[object, ...]]]:
     cells, *parameters = r(1, 3, 5, D), *map_inputs(D)[1:]
     needing = [tuple(x.clone().requires_grad_() for x in args) for args in (scan_args, (cells, *parameters))]
     *_, saved, ungated = scan_cpu.scan(*scan_args, True, True)
-    _, rows, states = ss2d_cpu.scan(cells, *parameters, True)
+    _, states = ss2d_cpu.scan(cells, *parameters, True)
     return {
         "scan": (scan_cpu.scan, (*needing[0], True, True)),
         "scan_backward": (
@@ -239,7 +239,7 @@ def registered() -> dict[str, tuple[object, tuple[object, ...]]]:
             (r(1, D, L), r(1, D, N), *scan_args, saved, ungated, True),
         ),
         "ss2d": (ss2d_cpu.scan, (*needing[1], True)),
-        "ss2d_backward": (ss2d_cpu.scan_backward, (r(cells.shape), cells, *parameters, rows, states)),
+        "ss2d_backward": (ss2d_cpu.scan_backward, (r(cells.shape), cells, *parameters, states)),
     }
 
 

@@ -49,61 +49,53 @@ def run(
 def _forward(
     cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor,
     save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Out (B, H, W, D), and for the backward pass the projected rows and the states of every tile, else nothing.
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Out (B, H, W, D), and for the backward pass the states of every tile, else nothing.
 
     Float32; ``cells`` (B, H, W, D) contiguous with D a multiple of ``LANES``; the others as in ``ss2d``.
     """
     cells = cells.contiguous()
-    rows = torch.mm(cells.flatten(0, 2), x_proj_weight.flatten(0, 1).t())
-    sizes = _sizes(cells, dt_projs_weight, A)
+    sizes = _sizes(cells, dt_projs_weight, A, split_channels=True)
     states = cells.new_zeros(DIRECTIONS, sizes.batch, sizes.blocks, sizes.N, LANES)
     saved = _saved(cells, A, save)
     out = cells.new_empty(sizes.slots, *cells.shape)
-    parameters = _parameters(dt_projs_weight, dt_projs_bias, A, D)
-    arrays = flat(cells), flat(rows), parameters, flat(out), flat(states), flat(saved)
-    pool.run(forward, (*arrays, sizes, save), _tasks(sizes))
-    return out[0] if sizes.slots == 1 else out.sum(0), rows if save else rows.new_empty(0, rows.shape[1]), saved
+    parameters = _parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    pool.run(forward, (flat(cells), parameters, flat(out), flat(states), flat(saved), sizes, save), _tasks(sizes))
+    return _total(out), saved
 
 
 def _forward_fake(
     cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor,
     save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    batch, H, W, _ = cells.shape
-    length = x_proj_weight.shape[0] * x_proj_weight.shape[1]
-    rows = cells.new_empty(batch * H * W if save else 0, length)
-    return cells.new_empty(cells.shape), rows, _saved(cells, A, save)
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    return cells.new_empty(cells.shape), _saved(cells, A, save)
 
 
 def _backward(
     out_grad: Tensor, cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor,
-    D: Tensor, rows: Tensor, saved: Tensor,
+    D: Tensor, saved: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of the first six arguments of ``_forward``."""
     cells, out_grad = cells.contiguous(), out_grad.contiguous()
-    sizes = _sizes(cells, dt_projs_weight, A)
+    sizes = _sizes(cells, dt_projs_weight, A, split_channels=False)
     batch, channels = sizes.batch, cells.shape[3]
-    x_sum, rows_sum = cells.new_empty(sizes.slots, *cells.shape), cells.new_empty(_parts(sizes), *rows.shape)
+    x_sum, weights_sum = cells.new_empty(sizes.slots, *cells.shape), cells.new_zeros(batch, *x_proj_weight.shape)
     dt_sum = cells.new_zeros(batch, DIRECTIONS, sizes.R, channels)
     bias_sum, D_sum = cells.new_zeros(batch, DIRECTIONS, channels), cells.new_zeros(batch, DIRECTIONS, channels)
     carry = cells.new_zeros(DIRECTIONS, batch, sizes.blocks, sizes.N, LANES)
     A_sum = torch.zeros_like(carry)
-    grads = Grads(*(flat(g) for g in (x_sum, rows_sum, dt_sum, bias_sum, D_sum, carry, A_sum)))
-    parameters = _parameters(dt_projs_weight, dt_projs_bias, A, D)
-    args = flat(cells), flat(rows), parameters, flat(saved), flat(out_grad), grads, sizes
+    grads = Grads(*(flat(g) for g in (x_sum, weights_sum, dt_sum, bias_sum, D_sum, carry, A_sum)))
+    parameters = _parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    args = flat(cells), parameters, flat(saved), flat(out_grad), grads, sizes
     pool.run(backward, args, _tasks(sizes))
-    x_grad, rows_grad = _total(x_sum), _total(rows_sum)
-    x_grad.flatten(0, 2).addmm_(rows_grad, x_proj_weight.flatten(0, 1))
-    weight_grad = torch.mm(rows_grad.t(), cells.flatten(0, 2)).view(x_proj_weight.shape)
     dt_grad = dt_sum.sum(0).transpose(1, 2).contiguous()
     A_grad = A.new_empty(A.shape).copy_(unpack(A_sum.sum(1)).flatten(0, 1))
-    return x_grad, weight_grad, dt_grad, bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
+    return _total(x_sum), _total(weights_sum), dt_grad, bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
 
 
 def _backward_fake(
     out_grad: Tensor, cells: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor,
-    D: Tensor, rows: Tensor, saved: Tensor,
+    D: Tensor, saved: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     x_grad, weight_grad, dt_grad, bias_grad, A_grad, D_grad = (
         t.new_empty(t.shape) for t in (cells, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
@@ -112,9 +104,9 @@ def _backward_fake(
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, rows, saved = output
-    ctx.save_for_backward(*inputs[:6], rows, saved)
-    ctx.mark_non_differentiable(rows, saved)
+    _, saved = output
+    ctx.save_for_backward(*inputs[:6], saved)
+    ctx.mark_non_differentiable(saved)
 
 
 def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
@@ -134,27 +126,25 @@ def _saved(cells: Tensor, A: Tensor, save: bool) -> Tensor:
     return cells.new_empty(shape if save else (0,))
 
 
-def _sizes(cells: Tensor, dt_projs_weight: Tensor, A: Tensor) -> Sizes:
-    """Sizes of a scan, cut so that every thread has a task: by channels, and when these run out by directions."""
+def _sizes(cells: Tensor, dt_projs_weight: Tensor, A: Tensor, split_channels: bool) -> Sizes:
+    """Sizes of a scan, cut so that every thread has a task: by directions, and when these run out by channels."""
     batch, H, W, channels = cells.shape
     blocks, threads = channels // LANES, torch.get_num_threads()
-    chunk = max(1, blocks // -(-threads // batch))
-    parts = -(-blocks // chunk)
-    slots = next((n for n in (1, 2) if batch * parts * n >= threads), DIRECTIONS)
-    return Sizes(batch, H, W, N=A.shape[1], R=dt_projs_weight.shape[2], blocks=blocks, chunk=chunk, slots=slots)
-
-
-def _parts(sizes: Sizes) -> int:
-    return -(-sizes.blocks // sizes.chunk)
+    slots = next((n for n in (1, 2) if batch * n >= threads), DIRECTIONS)
+    chunk = max(1, blocks // -(-threads // (batch * slots))) if split_channels else blocks
+    R, N = dt_projs_weight.shape[2], A.shape[1]
+    return Sizes(batch, H, W, N=N, R=R, row=padded(R + 2 * N), blocks=blocks, chunk=chunk, slots=slots)
 
 
 def _tasks(sizes: Sizes) -> int:
-    return sizes.slots * sizes.batch * _parts(sizes)
+    return sizes.slots * sizes.batch * -(-sizes.blocks // sizes.chunk)
 
 
-def _parameters(dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor) -> Parameters:
-    dt = dt_projs_weight.transpose(1, 2).contiguous()
-    return Parameters(flat(dt), flat(dt_projs_bias.contiguous()), flat(pack(A) * LOG2_E), flat(D.contiguous()))
+def _parameters(
+    x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> Parameters:
+    tensors = x_proj_weight, dt_projs_weight.transpose(1, 2), dt_projs_bias, pack(A) * LOG2_E, D
+    return Parameters(*(flat(tensor.contiguous()) for tensor in tensors))
 
 
 def _total(parts: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 A direction is a way to compute the cell of a step (``numba_paths``): nothing is copied, flipped or merged. A task is
 one batch entry, a run of channel blocks and every ``slots``-th direction; it walks along the direction in tiles. Per
-tile, the rows are gathered once for all blocks; then, block by block, delta is projected, the states advance, and y is
-added to the output in place.
+tile, the cells are projected once for all blocks; then, block by block, delta is projected, the states advance, and y
+is added to the output in place. The backward pass projects again, so nothing but states is kept for it; a task of it
+takes all channels, since all of them get something from the gradient of a row.
 
 Tasks write to memory of their own, so nothing is atomic and a result depends on the cut into tasks alone.
 """
@@ -16,16 +17,17 @@ import numpy as np
 
 from yolomix.ops._numba.jit import helper, kernel
 from yolomix.ops._numba.layout import TILE, Here, PerStep, aligned, block_of, new_tile
+from yolomix.ops._numba.product import multiply
 from yolomix.ops._numba.simd import LANES, fma, load, splat, spread, store, zeros
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid_from, softplus, softplus_from
-from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, copy_row, new_path, prefetch_tile, project, task_part, walk
+from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, enter, new_path, prefetch_tile, project, task_part, walk
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 
 @kernel
-def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
+def forward(x, parameters, out, states, saved, sizes, save, first, end):
     """Run the tasks from ``first`` to before ``end``.
 
     ``out`` is (slots, B, L, D). ``states``, packed per direction and batch entry, start at zero; with ``save``, those
@@ -34,17 +36,17 @@ def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
     N, L, D = sizes.N, sizes.H * sizes.W, sizes.blocks * LANES
     tiles = -(-L // TILE)
     tile, path = Tile(new_tile(), new_tile(), new_tile()), new_path(sizes)
-    length = sizes.R + 2 * N
-    B = Here(PerStep(path.rows, 0, 0, 1, length), sizes.R)
-    C = Here(PerStep(path.rows, 0, 0, 1, length), sizes.R + N)
+    B = Here(PerStep(path.rows, 0, 0, 1, sizes.row), sizes.R)
+    C = Here(PerStep(path.rows, 0, 0, 1, sizes.row), sizes.R + N)
     for task in range(first, end):
-        slot, b, _, first_block, end_block = task_part(sizes, task)
+        slot, b, first_block, end_block = task_part(sizes, task)
         y = out[slot * sizes.batch * L * D :]
         for direction in range(slot, DIRECTIONS, sizes.slots):
+            enter(path, parameters, sizes, direction)
             for i in range(tiles):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
-                walk(path, rows, sizes, b, direction, step, steps)
-                prefetch_tile(path, x, y, rows, sizes, b, direction, step + TILE, first_block, end_block)
+                walk(path, x, sizes, b, direction, step, steps)
+                prefetch_tile(path, x, y, sizes, b, direction, step + TILE, first_block, end_block)
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block
                     h, channel = block_of(states, packed, N), block * LANES
@@ -54,7 +56,7 @@ def forward(x, rows, parameters, out, states, saved, sizes, save, first, end):
                     rates = block_of(parameters.rates, direction * sizes.blocks + block, N)
                     advance(rates, h, tile, B, C, steps, N)
                     for t in range(steps):
-                        store(y, path.cells[t] * D + channel, load(tile.y, t * LANES))
+                        store(y, path.cells[t] + channel, load(tile.y, t * LANES))
 
 
 @helper
@@ -64,7 +66,7 @@ def _enter(tile, x, y, path, parameters, sizes, direction, channel, steps, adds)
     weight = load(parameters.D, direction * D + channel)
     project(tile, path, parameters, sizes, direction, channel, steps)
     for t in range(steps):
-        i, place = t * LANES, path.cells[t] * D + channel
+        i, place = t * LANES, path.cells[t] + channel
         d, v = softplus(load(tile.delta, i)), load(x, place)
         store(tile.delta, i, d)
         store(tile.drive, i, d * v)
@@ -78,13 +80,14 @@ def _copy(source, target):
 
 
 class Grads(NamedTuple):
-    """What backward writes: x (slots, B, L, D); rows (parts, B, L, 4, R + 2N); the rest starts at zero.
+    """What backward writes: x (slots, B, L, D); the rest starts at zero.
 
-    dt (B, 4, R, D), bias and D (B, 4, D); ``carry``, of the states, and A packed per direction and batch entry.
+    weights, of the projection to rows, (B, 4, R + 2N, D); dt (B, 4, R, D), bias and D (B, 4, D); ``carry``, of the
+    states, and A packed per direction and batch entry.
     """
 
     x: np.ndarray
-    rows: np.ndarray
+    weights: np.ndarray
     dt: np.ndarray
     bias: np.ndarray
     D: np.ndarray
@@ -117,21 +120,22 @@ def _new_scratch(sizes):
 
 
 @kernel
-def backward(x, rows, parameters, saved, out_grad, grads, sizes, first, end):
+def backward(x, parameters, saved, out_grad, grads, sizes, first, end):
     """Run the tasks from ``first`` to before ``end``, each direction from its last tile to its first."""
     N, L, D = sizes.N, sizes.H * sizes.W, sizes.blocks * LANES
-    tiles, length = -(-L // TILE), sizes.R + 2 * N
+    tiles = -(-L // TILE)
     s = _new_scratch(sizes)
-    B = Here(PerStep(s.path.rows, 0, 0, 1, length), sizes.R)
-    C = Here(PerStep(s.path.rows, 0, 0, 1, length), sizes.R + N)
+    B = Here(PerStep(s.path.rows, 0, 0, 1, sizes.row), sizes.R)
+    C = Here(PerStep(s.path.rows, 0, 0, 1, sizes.row), sizes.R + N)
     for task in range(first, end):
-        slot, b, part, first_block, end_block = task_part(sizes, task)
-        x_grad, rows_grad = grads.x[slot * sizes.batch * L * D :], grads.rows[part * sizes.batch * L * 4 * length :]
+        slot, b, first_block, end_block = task_part(sizes, task)
+        x_grad = grads.x[slot * sizes.batch * L * D :]
         for direction in range(slot, DIRECTIONS, sizes.slots):
+            enter(s.path, parameters, sizes, direction)
             for i in range(tiles - 1, -1, -1):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
-                walk(s.path, rows, sizes, b, direction, step, steps)
-                prefetch_tile(s.path, x, out_grad, rows, sizes, b, direction, step - TILE, first_block, end_block)
+                walk(s.path, x, sizes, b, direction, step, steps)
+                prefetch_tile(s.path, x, out_grad, sizes, b, direction, step - TILE, first_block, end_block)
                 s.r[:], s.B[:], s.C[:] = 0, 0, 0
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block
@@ -141,7 +145,7 @@ def backward(x, rows, parameters, saved, out_grad, grads, sizes, first, end):
                     h = block_of(saved, packed * tiles + i, N)
                     retreat(rates, h, carry, A_grad, s.tile, s.grad, s.history, B, s.B, C, s.C, steps, N)
                     _leave_backward(s, x_grad, parameters, grads, sizes, b, direction, block, steps, direction > slot)
-                _write_rows(s, rows_grad, sizes, direction, steps)
+                _rows_backward(s, x, x_grad, parameters, grads, sizes, b, direction, steps)
 
 
 @helper
@@ -152,7 +156,7 @@ def _enter_backward(s, x, out_grad, parameters, grads, sizes, b, direction, bloc
     D_sum = load(grads.D, own)
     project(s.tile, s.path, parameters, sizes, direction, channel, steps)
     for t in range(steps):
-        i, place = t * LANES, s.path.cells[t] * D + channel
+        i, place = t * LANES, s.path.cells[t] + channel
         d, v = load(s.tile.delta, i), load(x, place)
         q, e = load(out_grad, place), exp_of_minus(d)
         store(s.slope, i, sigmoid_from(d, e))
@@ -174,7 +178,7 @@ def _leave_backward(s, x_grad, parameters, grads, sizes, b, direction, block, st
     own = (b * DIRECTIONS + direction) * D + channel
     weight, bias_sum = load(parameters.D, direction * D + channel), load(grads.bias, own)
     for t in range(steps):
-        i, place = t * LANES, s.path.cells[t] * D + channel
+        i, place = t * LANES, s.path.cells[t] + channel
         to_drive = load(s.grad.drive, i)
         to_x = fma(load(s.grad.y, i), weight, to_drive * load(s.tile.delta, i))
         store(x_grad, place, to_x + load(x_grad, place) if adds else to_x)
@@ -189,23 +193,25 @@ def _leave_backward(s, x_grad, parameters, grads, sizes, b, direction, block, st
 @helper
 def _project_backward(s, parameters, grads, sizes, b, direction, channel, r, steps):
     """Number r of delta's rows: add to the gradient of its weights, and lane by lane to its own."""
-    D, length = sizes.blocks * LANES, sizes.R + 2 * sizes.N
+    D = sizes.blocks * LANES
     weight = load(parameters.dt, (direction * sizes.R + r) * D + channel)
     own = ((b * DIRECTIONS + direction) * sizes.R + r) * D + channel
     weight_sum = load(grads.dt, own)
     for t in range(steps):
         g, i = load(s.slope, t * LANES), (r * TILE + t) * LANES
-        weight_sum = fma(g, spread(s.path.rows, t * length + r), weight_sum)
+        weight_sum = fma(g, spread(s.path.rows, t * sizes.row + r), weight_sum)
         store(s.r, i, fma(g, weight, load(s.r, i)))
     store(grads.dt, own, weight_sum)
 
 
 @helper
-def _write_rows(s, rows_grad, sizes, direction, steps):
-    """Sum the lanes, over the gathered rows, which have served, and scatter them to the cells."""
-    R, N, length = sizes.R, sizes.N, sizes.R + 2 * sizes.N
-    sum_lanes(s.r, R, steps, s.path.rows, 0, 1, length)
-    sum_lanes(s.B, N, steps, s.path.rows, R, 1, length)
-    sum_lanes(s.C, N, steps, s.path.rows, R + N, 1, length)
-    for t in range(steps):
-        copy_row(s.path.rows, t * length, rows_grad, (s.path.cells[t] * DIRECTIONS + direction) * length, length)
+def _rows_backward(s, x, x_grad, parameters, grads, sizes, b, direction, steps):
+    """Sum the lanes of the gradients of rows, over the rows, which have served; from them to cells and weights."""
+    R, N, D = sizes.R, sizes.N, sizes.blocks * LANES
+    p, length = s.path, R + 2 * N
+    sum_lanes(s.r, R, steps, p.rows, 0, 1, sizes.row)
+    sum_lanes(s.B, N, steps, p.rows, R, 1, sizes.row)
+    sum_lanes(s.C, N, steps, p.rows, R + N, 1, sizes.row)
+    own, sums = parameters.rows[direction * length * D :], grads.weights[(b * DIRECTIONS + direction) * length * D :]
+    multiply(p.rows, p.row_at, 1, own, p.channel_at, x_grad, p.cells, steps, length, D, True)
+    multiply(p.rows, p.numbers, sizes.row, x, p.cells, sums, p.channel_at, length, steps, D, True)

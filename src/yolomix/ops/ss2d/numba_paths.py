@@ -1,7 +1,7 @@
-"""SS2D on CPU: the way of a direction through the map, and what the kernels gather on it.
+"""SS2D on CPU: the way of a direction through the map, and what the kernels compute of the cells on it.
 
-The map is (B, L, D) in memory, channels last. ``rows`` is the projection of every cell for all four directions,
-(B, L, 4, R + 2N): the R numbers of delta, then B, then C.
+The map is (B, L, D) in memory, channels last. A cell's *row* is its projection for one direction: the R numbers of
+delta, then B, then C, then nothing up to a whole number of vectors. Rows exist for one tile at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 
 from yolomix.ops._numba.jit import helper
 from yolomix.ops._numba.layout import TILE, aligned
-from yolomix.ops._numba.simd import LANES, fma, load, prefetch, spread, store
+from yolomix.ops._numba.product import multiply
+from yolomix.ops._numba.simd import LANES, fma, load, prefetch, spread, store, transpose
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -20,21 +21,23 @@ DIRECTIONS = 4
 
 
 class Sizes(NamedTuple):
-    """Of the map, the states and delta's rank; channel blocks, how many a task takes, and tasks per four directions."""
+    """Of the map, the states, delta's rank and a row; channel blocks, how many a task takes; tasks per directions."""
 
     batch: int
     H: int
     W: int
     N: int
     R: int
+    row: int
     blocks: int
     chunk: int
     slots: int
 
 
 class Parameters(NamedTuple):
-    """Per direction: delta's projection (4, R, D) and bias (4, D), ``rates`` packed, D's weights (4, D)."""
+    """Per direction: projection to rows (4, R + 2N, D), that of delta (4, R, D), bias, ``rates`` packed, and D."""
 
+    rows: np.ndarray
     dt: np.ndarray
     bias: np.ndarray
     rates: np.ndarray
@@ -42,87 +45,100 @@ class Parameters(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A tile of a direction: its cells as indices in (B, L), those of the next one, and its rows (steps, R + 2N)."""
+    """A tile of a direction: where its cells lie in a (B, L, D) map, those of the next tile, and its rows.
+
+    ``weights`` (D, row) project a cell to its row. ``row_at`` and ``channel_at`` are where rows of matrices begin that
+    are as wide as a row and as all channels; ``numbers`` counts.
+    """
 
     cells: np.ndarray
     cells_ahead: np.ndarray
     rows: np.ndarray
+    weights: np.ndarray
+    numbers: np.ndarray
+    row_at: np.ndarray
+    channel_at: np.ndarray
 
 
 @helper
 def new_path(sizes):
-    """Memory for a path; vectors may be written across its end."""
-    return Path(np.empty(TILE, np.int64), np.empty(TILE, np.int64), aligned(TILE * (sizes.R + 2 * sizes.N) + LANES))
+    """Memory for a path."""
+    D = sizes.blocks * LANES
+    numbers = np.arange(max(D, TILE, sizes.row))
+    return Path(
+        np.empty(TILE, np.int64), np.empty(TILE, np.int64), aligned(TILE * sizes.row), aligned(D * sizes.row),
+        numbers, numbers * sizes.row, numbers * D,
+    )  # fmt: skip
 
 
 @helper
 def task_part(sizes, task):
-    """Of a task: first direction, batch entry, number of its part of the channels, first block, one after its last."""
+    """Of a task: first direction, batch entry, first channel block and the one after its last."""
     parts = -(-sizes.blocks // sizes.chunk)
     slot, rest = divmod(task, sizes.batch * parts)
     b, part = divmod(rest, parts)
-    return slot, b, part, part * sizes.chunk, min((part + 1) * sizes.chunk, sizes.blocks)
+    return slot, b, part * sizes.chunk, min((part + 1) * sizes.chunk, sizes.blocks)
 
 
 @helper
 def visit(cells, sizes, b, direction, step, steps):
-    """The cells, as indices in (B, L), that a direction visits from a step on; no division per cell."""
-    H, W, start = sizes.H, sizes.W, b * sizes.H * sizes.W
+    """The cells, as where they lie in a (B, L, D) map, that a direction visits from a step on; no division per cell."""
+    H, W, D, start = sizes.H, sizes.W, sizes.blocks * LANES, b * sizes.H * sizes.W
     forth, place = 1, step
     if direction >= 2:
         forth, place = -1, H * W - 1 - step
     if direction % 2 == 0:
         for t in range(steps):
-            cells[t] = start + place + forth * t
+            cells[t] = (start + place + forth * t) * D
         return
     column, row = divmod(place, H)
     for t in range(steps):
-        cells[t] = start + row * W + column
+        cells[t] = (start + row * W + column) * D
         row += forth
         if row == H or row < 0:
             row, column = (0, column + 1) if row == H else (H - 1, column - 1)
 
 
 @helper
-def walk(path, rows, sizes, b, direction, step, steps):
-    """Gather the cells and rows of a tile."""
-    visit(path.cells, sizes, b, direction, step, steps)
-    length = sizes.R + 2 * sizes.N
-    for t in range(steps):
-        copy_row(rows, (path.cells[t] * DIRECTIONS + direction) * length, path.rows, t * length, length)
-
-
-@helper
-def copy_row(source, at, target, to, length):
-    """Copy so many numbers from ``source[at]`` on to ``target[to]`` and behind."""
-    whole = length - length % LANES
-    for i in range(0, whole, LANES):
-        store(target, to + i, load(source, at + i))
+def enter(path, parameters, sizes, direction):
+    """Turn the projection to rows so that the numbers of a row lie side by side."""
+    D, length = sizes.blocks * LANES, sizes.R + 2 * sizes.N
+    whole, start = length - length % LANES, direction * length * D
+    path.weights[:] = 0
+    for d in range(0, D, LANES):
+        for i in range(0, whole, LANES):
+            transpose(parameters.rows, start + i * D + d, D, path.weights, d * sizes.row + i, sizes.row)
     for i in range(whole, length):
-        target[to + i] = source[at + i]
+        for d in range(D):
+            path.weights[d * sizes.row + i] = parameters.rows[start + i * D + d]
 
 
 @helper
-def prefetch_tile(path, x, y, rows, sizes, b, direction, step, first_block, end_block):
+def walk(path, x, sizes, b, direction, step, steps):
+    """Find the cells of a tile and project them."""
+    visit(path.cells, sizes, b, direction, step, steps)
+    D = sizes.blocks * LANES
+    multiply(x, path.cells, 1, path.weights, path.row_at, path.rows, path.row_at, steps, D, sizes.row, False)
+
+
+@helper
+def prefetch_tile(path, x, y, sizes, b, direction, step, first_block, end_block):
     """Ask for what the tile from this step on reads, while the one before it is computed."""
     steps = min(TILE, sizes.H * sizes.W - step)
     if step < 0 or steps <= 0:
         return
     visit(path.cells_ahead, sizes, b, direction, step, steps)
-    length, D = sizes.R + 2 * sizes.N, sizes.blocks * LANES
     for t in range(steps):
         cell = path.cells_ahead[t]
-        for i in range(0, length, 16):
-            prefetch(rows, (cell * DIRECTIONS + direction) * length + i)
         for i in range(first_block * LANES, end_block * LANES, 16):
-            prefetch(x, cell * D + i)
-            prefetch(y, cell * D + i)
+            prefetch(x, cell + i)
+            prefetch(y, cell + i)
 
 
 @helper
 def project(tile, path, parameters, sizes, direction, channel, steps):
     """Delta of a block before softplus, to ``tile.delta``; four steps share a load of the weights."""
-    R, D, length = sizes.R, sizes.blocks * LANES, sizes.R + 2 * sizes.N
+    R, D, length = sizes.R, sizes.blocks * LANES, sizes.row
     shift, weights = load(parameters.bias, direction * D + channel), direction * R * D + channel
     whole = steps - steps % 4
     for t in range(0, whole, 4):
