@@ -153,11 +153,15 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.save_for_backward(*inputs[:8], saved, ungated)
     ctx.softplus = inputs[8]
     ctx.mark_non_differentiable(saved, ungated)
+    ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx: Any, out_grad: Tensor, last_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, out_grad: Tensor | None, last_grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     refuse_second_derivative("selective_scan")
     *inputs, saved, ungated = ctx.saved_tensors
+    u, _delta, A = inputs[:3]
+    out_grad = torch.zeros_like(u) if out_grad is None else out_grad
+    last_grad = A.new_zeros(u.shape[0], *A.shape) if last_grad is None else last_grad
     gradients = scan_backward(out_grad, last_grad, *inputs, saved, ungated, ctx.softplus)
     kept = (None if x is None else g for x, g in zip(inputs, gradients, strict=True))
     return *kept, None, None

@@ -107,6 +107,7 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     _, saved = output
     ctx.save_for_backward(*inputs[:6], saved)
     ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
