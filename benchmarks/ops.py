@@ -1,9 +1,9 @@
 """Operators on a CPU: ``python -m benchmarks.ops [--threads 1] [--out FILE.csv] [--quick]``.
 
 The scan and the four-direction map scan at the stages S1 to S4 of Mamba-YOLO-T at 640 pixels, forward, backward and
-both, by every backend and peer in turn. An answer that differs from float64 is never timed. ``share`` is the part of
-the machine's limit that a row reaches: the time of as many steps of states in the first-level cache, over its own; of a
-copy, for ``copy``.
+both, by every backend and peer in turn; attention in small groups by products and by PyTorch's own function. An answer
+that differs from float64 is never timed. ``share`` is the part of the machine's limit that a row reaches: the time of
+as many steps of states in the first-level cache, over its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import cpu_timing, peers
+from benchmarks import attention, cpu_timing, peers
 from benchmarks.cpu_timing import CAREFUL, QUICK, Effort, Timing, Work
 from benchmarks.table import RESULTS, Table
 from yolomix.ops.ss2d import ss2d
@@ -51,22 +51,28 @@ def map_arguments(channels: int, side: int, rank: int) -> list[Tensor]:
 
 
 def check(what: str, name: str, function: peers.Function, arguments: list[Tensor]) -> None:
-    """Raise unless output and gradients agree with float64.
+    """Raise unless output and gradients of a scan agree with our reference in float64, as ``agree`` does."""
+    truth = functools.partial(peers.ours, backend="reference") if what == "scan" else ss2d_reference
+    agree(what, truth, {name: function}, arguments)
+
+
+def agree(what: str, truth: peers.Function, functions: dict[str, peers.Function], arguments: list[Tensor]) -> None:
+    """Raise unless output and gradients agree with the truth in float64.
 
     Raises:
         RuntimeError: they do not; nothing of this contestant may be timed.
     """
-    truth = functools.partial(peers.ours, backend="reference") if what == "scan" else ss2d_reference
     want = _answers(truth, [x.double().requires_grad_() for x in arguments])
-    got = _answers(function, [x.detach().clone().requires_grad_() for x in arguments])
-    for i, (one, right) in enumerate(zip(got, want, strict=True)):
-        error = ((one.double() - right).abs().max() / right.abs().max()).item()
-        if not error <= TOLERANCE:
-            which = "output" if i == 0 else f"gradient {i - 1}"
-            raise RuntimeError(
-                f"refusing to time a wrong answer: {which} of {what} by {name} is off by {error:.1e} of the largest "
-                f"value, at most {TOLERANCE} allowed"
-            )
+    for name, function in functions.items():
+        got = _answers(function, [x.detach().clone().requires_grad_() for x in arguments])
+        for i, (one, right) in enumerate(zip(got, want, strict=True)):
+            error = ((one.double() - right).abs().max() / right.abs().max()).item()
+            if not error <= TOLERANCE:
+                which = "output" if i == 0 else f"gradient {i - 1}"
+                raise RuntimeError(
+                    f"refusing to time a wrong answer: {which} of {what} by {name} is off by {error:.1e} of the "
+                    f"largest value, at most {TOLERANCE} allowed"
+                )
 
 
 ss2d_reference = functools.partial(ss2d, backend="reference")
@@ -144,7 +150,19 @@ def main(argv: list[str] | None = None) -> int:
     table.add(row | {"backend": "numba"}, Timing(None, [picture]))
     only = {"numba": scans["numba"]}
     measure(table, "ss2d", map_arguments, twice, only, (FORWARD,), state_ns, effort)
+    for what, shapes in (attention.TINY if options.quick else attention.SHAPES).items():
+        measure_attention(table, what, shapes, effort)
     return 0
+
+
+def measure_attention(table: Table, what: str, shapes: dict[str, tuple[int, ...]], effort: Effort) -> None:
+    """Rows of one kind of attention."""
+    for shape, sizes in shapes.items():
+        arguments = attention.arguments(*sizes)
+        agree(what, attention.FUNCTIONS["plain products"], attention.FUNCTIONS, arguments)
+        for mode in (FORWARD, BOTH):
+            for name, timing in cpu_timing.interleaved(works(attention.FUNCTIONS, arguments, mode), effort).items():
+                table.add({"what": what, "shape": shape, "dtype": "float32", "pass": mode, "backend": name}, timing)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_operators(shown):
     rows = shown(ops.main)
     limits, measured = rows[:2], rows[2:]
     assert all(row["what"] == "limit" and row["note"] for row in limits)
-    assert {row["what"] for row in measured} == {"scan", "ss2d"}
+    assert {row["what"] for row in measured} == {"scan", "ss2d", "window attention", "halo attention"}
     assert {"numba", "eager", "sequential", "four copies, numba scan"} <= {row["backend"] for row in measured}
     assert {row["pass"] for row in measured} == {"forward", "backward", "forward+backward"}
     for row in measured:
