@@ -14,7 +14,7 @@ import numpy as np
 from yolomix.ops._numba.jit import helper
 from yolomix.ops._numba.layout import TILE, aligned, slot, value
 from yolomix.ops._numba.simd import LANES, fma, lane_sum, lane_sums, load, store
-from yolomix.ops._numba.vecmath import exp2
+from yolomix.ops._numba.vecmath import exp2, exp2_four
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -71,14 +71,13 @@ def _advance_four(rates, states, tile, B, C, n, steps):
     h0, h1, h2, h3 = _vectors_four(states, n)
     for t in range(steps):
         d, x, y = load(tile.delta, t * LANES), load(tile.drive, t * LANES), load(tile.y, t * LANES)
-        h0 = fma(exp2(d * a0), h0, x * value(B, n, t))
-        y = fma(h0, value(C, n, t), y)
-        h1 = fma(exp2(d * a1), h1, x * value(B, n + 1, t))
-        y = fma(h1, value(C, n + 1, t), y)
-        h2 = fma(exp2(d * a2), h2, x * value(B, n + 2, t))
-        y = fma(h2, value(C, n + 2, t), y)
-        h3 = fma(exp2(d * a3), h3, x * value(B, n + 3, t))
-        y = fma(h3, value(C, n + 3, t), y)
+        e0, e1, e2, e3 = exp2_four(d * a0, d * a1, d * a2, d * a3)
+        h0 = fma(e0, h0, x * value(B, n, t))
+        h1 = fma(e1, h1, x * value(B, n + 1, t))
+        h2 = fma(e2, h2, x * value(B, n + 2, t))
+        h3 = fma(e3, h3, x * value(B, n + 3, t))
+        y = fma(h1, value(C, n + 1, t), fma(h0, value(C, n, t), y))
+        y = fma(h3, value(C, n + 3, t), fma(h2, value(C, n + 2, t), y))
         store(tile.y, t * LANES, y)
     store(states, n * LANES, h0)
     store(states, (n + 1) * LANES, h1)
