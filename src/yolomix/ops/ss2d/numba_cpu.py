@@ -6,6 +6,7 @@ vectors; ``run`` brings everything else into this form with PyTorch's own operat
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def _forward(
     out = cells.new_empty(sizes.slots, *cells.shape)
     parameters = _parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     pool.run(forward, (flat(cells), parameters, flat(out), flat(states), flat(saved), sizes, save), _tasks(sizes))
-    return _total(out), saved
+    return _merged(out), saved
 
 
 def _forward_fake(
@@ -90,7 +91,7 @@ def _backward(
     pool.run(backward, args, _tasks(sizes))
     dt_grad = dt_sum.sum(0).transpose(1, 2).contiguous()
     A_grad = A.new_empty(A.shape).copy_(unpack(A_sum.sum(1)).flatten(0, 1))
-    return _total(x_sum), _total(weights_sum), dt_grad, bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
+    return _merged(x_sum), weights_sum.sum(0), dt_grad, bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
 
 
 def _backward_fake(
@@ -148,5 +149,6 @@ def _parameters(
     return Parameters(*(flat(tensor.contiguous()) for tensor in tensors))
 
 
-def _total(parts: Tensor) -> Tensor:
-    return parts[0] if parts.shape[0] == 1 else parts.sum(0)
+def _merged(parts: Tensor) -> Tensor:
+    """The sum of what the directions left apart, (slots, ...)."""
+    return functools.reduce(torch.add, parts.unbind())
