@@ -41,7 +41,7 @@ def text() -> str:
             *lines,
             "",
             f"The whole Mamba-YOLO-T takes {_ms(ours)} ms for such a picture, stock YOLOv8s {_ms(stock)} ms.",
-            f"One thread of an {here['machine']}, shared with other work, PyTorch {here['torch'].split('+')[0]}, Numba",
+            f"One thread of an {here['machine']}, a virtual machine, PyTorch {here['torch'].split('+')[0]}, Numba",
             f"{here['numba']}, {here['date']}; medians of one run (* measured once): `python -m benchmarks.ops`,",
             "`python -m benchmarks.models`. What the machine's limit is, the backward pass, memory and what was tried:",
             "[docs/backends.md](docs/backends.md).",
