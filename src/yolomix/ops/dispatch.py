@@ -184,7 +184,8 @@ def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *ar
         reasons = row.refusals(x, args, named=want != "auto")
         if not reasons:
             if x.device.type != "meta":  # shapes are worked out, nothing runs
-                _announce(op, row.name, refused)
+                slow = not exporting() and any(r.name in refused and r.device == x.device.type for r in rows)
+                _announce(op, row.name, refused, logging.WARNING if slow else logging.INFO)
             run: Callable[..., object] = row.load().run
             return run
         refused[row.name] = reasons
@@ -203,13 +204,16 @@ def _sentences(refused: dict[str, list[str]]) -> str:
     return "\n".join(f"  {name}: {'; '.join(reasons)}" for name, reasons in refused.items())
 
 
-_announced: set[tuple[str, str]] = set()
+_announced: set[tuple[str, str, int]] = set()
 
 
-def _announce(op: str, name: str, refused: dict[str, list[str]]) -> None:
-    """Say once per operator and process which backend runs and why the faster ones do not."""
-    if torch.compiler.is_compiling() or (op, name) in _announced:
+def _announce(op: str, name: str, refused: dict[str, list[str]], level: int) -> None:
+    """Say once per operator and process which backend runs and why the faster ones do not.
+
+    A warning if one of those is made for this device, since Python shows a warning to people who set up no logging.
+    """
+    if torch.compiler.is_compiling() or (op, name, level) in _announced:
         return
-    _announced.add((op, name))
+    _announced.add((op, name, level))
     why = f", because\n{_sentences(refused)}" if refused else ""
-    LOGGER.info("%s runs on %s%s", op, name, why)
+    LOGGER.log(level, "%s runs on %s%s", op, name, why)
