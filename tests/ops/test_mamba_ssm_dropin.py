@@ -17,7 +17,8 @@ from yolomix.ops.dispatch import use_backend
 # What a vision Mamba on the net does, in small: it imports the package at its top and scans in its forward.
 FOREIGN = """
 import torch, torch.nn as nn, torch.nn.functional as F
-from mamba_ssm.ops.selective_scan_interface import selective_scan_fn, mamba_inner_fn
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn, mamba_inner_fn, bimamba_inner_fn
+from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn_no_out_proj
 import mamba_ssm.ops.selective_scan_interface as interface
 
 class Mixer(nn.Module):
@@ -104,6 +105,38 @@ def test_inner_function_with_biases_and_with_given_matrices():
     torch.testing.assert_close(made, given)
     with pytest.raises(NotImplementedError, match=r"needs real A, got torch.complex64; build the mixer from selective"):
         mamba_inner_fn(xz, conv, x_proj_weight=rows, **(common | {"A": A.to(torch.complex64)}))
+
+
+def test_without_the_output_projection():
+    g = golden.load("vim", "bimamba_v2_L7")
+    p = g.under("param.")
+    xz = p["in_proj.weight"] @ g.tensors["input"].transpose(1, 2)
+
+    def scanned(xz: Tensor, end: str) -> Tensor:
+        return mamba_ssm.mamba_inner_fn_no_out_proj(
+            xz, p[f"conv1d{end}.weight"], p[f"conv1d{end}.bias"], p[f"x_proj{end}.weight"], p[f"dt_proj{end}.weight"],
+            -torch.exp(p[f"A{end}_log"]), None, None, p[f"D{end}"], delta_bias=p[f"dt_proj{end}.bias"],
+        )  # fmt: skip
+
+    both = scanned(xz, "") + scanned(xz.flip(-1), "_b").flip(-1)
+    golden.assert_close("output", both.transpose(1, 2) @ p["out_proj.weight"].T, g.tensors["output"])
+
+
+def test_the_first_form_of_two_directions_shares_all_but_the_decay_rates():
+    torch.manual_seed(0)
+    D, N, L = 4, 3, 6
+    xz, conv, rows, dt = torch.randn(2, 2 * D, L), torch.randn(D, 1, 3), torch.randn(1 + 2 * N, D), torch.randn(D, 1)
+    out, A, A_b, skip = torch.randn(5, D), -torch.rand(D, N), -torch.rand(D, N), torch.randn(D)
+    found = mamba_ssm.bimamba_inner_fn(xz, conv, None, rows, dt, out, None, A, A_b, D=skip)
+    x = torch.nn.functional.silu(torch.nn.functional.conv1d(xz[:, :D], conv, padding=2, groups=D)[..., :L])
+    made = [(rows @ x)[:, 1 : 1 + N], (rows @ x)[:, 1 + N :]]
+    sequences = [x, dt @ (rows @ x)[:, :1], *made, xz[:, D:]]
+    y = torch.zeros_like(x)
+    for rates, turn in ((A, False), (A_b, True)):
+        u, delta, B, C, z = (t.flip(-1) if turn else t for t in sequences)
+        one = selective_scan_fn(u, delta, rates, B, C, skip, z, None, True)
+        y = y + (one.flip(-1) if turn else one)
+    torch.testing.assert_close(found, y.transpose(1, 2) @ out.T)
 
 
 def test_other_peoples_code_runs(clean):

@@ -1,6 +1,7 @@
 """The functions of ``mamba_ssm.ops.selective_scan_interface``, on our scan: for code written for that package.
 
-Signatures are those of github.com/state-spaces/mamba (1.x and 2.x). Nothing here needs CUDA or a compiler.
+Signatures are those of github.com/state-spaces/mamba (1.x and 2.x), and of what Vim's fork of it adds (github.com/
+hustvl/Vim). Nothing here needs CUDA or a compiler.
 """
 
 from __future__ import annotations
@@ -83,6 +84,75 @@ def mamba_inner_fn(
     Raises:
         NotImplementedError: A is complex.
     """
+    y = mamba_inner_fn_no_out_proj(
+        xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, D, delta_bias, B_proj_bias,
+        C_proj_bias, delta_softplus,
+    )  # fmt: skip
+    return F.linear(y.transpose(1, 2), out_proj_weight, out_proj_bias)
+
+
+def mamba_inner_fn_no_out_proj(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    A: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+) -> Tensor:
+    """:func:`mamba_inner_fn` up to its output projection, (B, D, L): what Vim calls once per direction."""
+    x, z, delta, B, C = _mixed(
+        xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, B_proj_bias, C_proj_bias
+    )
+    y = selective_scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    assert isinstance(y, Tensor)
+    return y
+
+
+def bimamba_inner_fn(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    A_b: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+) -> Tensor:
+    """:func:`mamba_inner_fn` plus a scan from the end, which has decay rates of its own, ``A_b``, and shares the rest.
+
+    It is the first form of Vim's mixer, ``bimamba_type="v1"``. A given B or C has to have steps.
+    """
+    x, z, delta, B, C = _mixed(
+        xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A, B, C, B_proj_bias, C_proj_bias
+    )
+    forth = selective_scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    x, z, delta, B, C = (t.flip(-1) for t in (x, z, delta, B, C))
+    back = selective_scan(x, delta, A_b, B, C, D, z, delta_bias, delta_softplus)
+    assert isinstance(forth, Tensor)
+    assert isinstance(back, Tensor)
+    return F.linear((forth + back.flip(-1)).transpose(1, 2), out_proj_weight, out_proj_bias)
+
+
+def _mixed(
+    xz: Tensor, conv1d_weight: Tensor, conv1d_bias: Tensor | None, x_proj_weight: Tensor, delta_proj_weight: Tensor,
+    A: Tensor, B: Tensor | None, C: Tensor | None, B_proj_bias: Tensor | None, C_proj_bias: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """What the scan of a mixer takes: input, gate, delta, B and C."""
     if A.is_complex():
         raise NotImplementedError(
             f"mamba_inner_fn needs real A, got {A.dtype}; build the mixer from selective_scan_fn, which takes complex A"
@@ -92,12 +162,9 @@ def mamba_inner_fn(
     x = F.silu(F.conv1d(F.pad(x, (taps - 1, 0)), conv1d_weight, conv1d_bias, groups=x.shape[1]))
     rank, states = delta_proj_weight.shape[1], A.shape[1]
     projected = x_proj_weight @ x  # (B, R + 2N, L)
-    delta = delta_proj_weight @ projected[:, :rank]
     B = _biased(projected[:, rank : rank + states], B_proj_bias) if B is None else B
     C = _biased(projected[:, -states:], C_proj_bias) if C is None else C
-    y = selective_scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    assert isinstance(y, Tensor)
-    return F.linear(y.transpose(1, 2), out_proj_weight, out_proj_bias)
+    return x, z, delta_proj_weight @ projected[:, :rank], B, C
 
 
 def provide_mamba_ssm(force: bool = False) -> None:
@@ -107,8 +174,7 @@ def provide_mamba_ssm(force: bool = False) -> None:
 
         import yolomix.ops; yolomix.ops.provide_mamba_ssm()
 
-    It puts a module with ``selective_scan_fn``, ``selective_scan_ref`` and ``mamba_inner_fn`` into ``sys.modules``.
-    Nothing else of the package is provided.
+    It puts a module with the functions of this file into ``sys.modules``. Nothing else of the package is provided.
 
     Args:
         force: do it although the real package is installed: its other Python files then run on our scan too, if they
@@ -129,7 +195,7 @@ def provide_mamba_ssm(force: bool = False) -> None:
     package = _package(PACKAGE, roots)
     package.ops = folder = _package(FOLDER, [str(Path(root, "ops")) for root in roots])  # type: ignore[attr-defined]
     interface = _module(INTERFACE, is_package=False)
-    for function in (selective_scan_fn, mamba_inner_fn):
+    for function in (selective_scan_fn, mamba_inner_fn, mamba_inner_fn_no_out_proj, bimamba_inner_fn):
         setattr(interface, function.__name__, function)
     interface.selective_scan_ref = selective_scan_ref  # type: ignore[attr-defined]
     folder.selective_scan_interface = interface  # type: ignore[attr-defined]
