@@ -21,7 +21,7 @@ from yolomix.ops._numba.product import multiply
 from yolomix.ops._numba.simd import LANES, fma, load, splat, spread, store, zeros
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid_from, softplus, softplus_from
-from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, enter, new_path, prefetch_tile, project, task_part, walk
+from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, enter, new_path, project, task_part, walk
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -46,7 +46,6 @@ def forward(x, parameters, out, states, saved, sizes, save, first, end):
             for i in range(tiles):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
                 walk(path, x, sizes, b, direction, step, steps)
-                prefetch_tile(path, x, y, sizes, b, direction, step + TILE, first_block, end_block)
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block
                     h, channel = block_of(states, packed, N), block * LANES
@@ -135,7 +134,6 @@ def backward(x, parameters, saved, out_grad, grads, sizes, first, end):
             for i in range(tiles - 1, -1, -1):
                 step, steps = i * TILE, min(TILE, L - i * TILE)
                 walk(s.path, x, sizes, b, direction, step, steps)
-                prefetch_tile(s.path, x, out_grad, sizes, b, direction, step - TILE, first_block, end_block)
                 s.r[:], s.B[:], s.C[:] = 0, 0, 0
                 for block in range(first_block, end_block):
                     packed = (direction * sizes.batch + b) * sizes.blocks + block

@@ -13,7 +13,7 @@ import numpy as np
 from yolomix.ops._numba.jit import helper
 from yolomix.ops._numba.layout import TILE, aligned
 from yolomix.ops._numba.product import multiply
-from yolomix.ops._numba.simd import LANES, fma, load, prefetch, spread, store, transpose
+from yolomix.ops._numba.simd import LANES, fma, load, spread, store, transpose
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -45,14 +45,13 @@ class Parameters(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A tile of a direction: where its cells lie in a (B, L, D) map, those of the next tile, and its rows.
+    """A tile of a direction: where its cells lie in a (B, L, D) map, and their rows.
 
     ``weights`` (D, row) project a cell to its row. ``row_at`` and ``channel_at`` are where rows of matrices begin that
     are as wide as a row and as all channels; ``numbers`` counts.
     """
 
     cells: np.ndarray
-    cells_ahead: np.ndarray
     rows: np.ndarray
     weights: np.ndarray
     numbers: np.ndarray
@@ -66,7 +65,7 @@ def new_path(sizes):
     D = sizes.blocks * LANES
     numbers = np.arange(max(D, TILE, sizes.row))
     return Path(
-        np.empty(TILE, np.int64), np.empty(TILE, np.int64), aligned(TILE * sizes.row), aligned(D * sizes.row),
+        np.empty(TILE, np.int64), aligned(TILE * sizes.row), aligned(D * sizes.row),
         numbers, numbers * sizes.row, numbers * D,
     )  # fmt: skip
 
@@ -119,20 +118,6 @@ def walk(path, x, sizes, b, direction, step, steps):
     visit(path.cells, sizes, b, direction, step, steps)
     D = sizes.blocks * LANES
     multiply(x, path.cells, 1, path.weights, path.row_at, path.rows, path.row_at, steps, D, sizes.row, False)
-
-
-@helper
-def prefetch_tile(path, x, y, sizes, b, direction, step, first_block, end_block):
-    """Ask for what the tile from this step on reads, while the one before it is computed."""
-    steps = min(TILE, sizes.H * sizes.W - step)
-    if step < 0 or steps <= 0:
-        return
-    visit(path.cells_ahead, sizes, b, direction, step, steps)
-    for t in range(steps):
-        cell = path.cells_ahead[t]
-        for i in range(first_block * LANES, end_block * LANES, 16):
-            prefetch(x, cell + i)
-            prefetch(y, cell + i)
 
 
 @helper
