@@ -70,32 +70,26 @@ class BidirectionalMamba(nn.Module):
         self.gamma = None if init_layer_scale is None else nn.Parameter(torch.full((d_model,), init_layer_scale))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        xz = self.in_proj(tokens).transpose(1, 2)  # (B, 2E, L)
-        x, z = torch.stack([xz, xz.flip(-1)], dim=1).chunk(2, dim=2)  # each (B, 2, E, L): a direction, and backwards
-        forward, backward = self._scan(self._convolve(x.flatten(1, 2)), z.flatten(1, 2)).chunk(2, dim=1)
+        xz = self.in_proj(tokens).transpose(1, 2).contiguous()  # (B, 2E, L); a convolution in the other layout is slow
+        forward = self._scan(xz, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
+        backward = self._scan(xz.flip(-1), self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b)
         y = forward + backward.flip(-1)  # (B, E, L)
         if self.if_divide_out:
             y = y / 2
         out: Tensor = self.out_proj(y.transpose(1, 2))
         return out if self.gamma is None else out * self.gamma
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        """Causal depthwise convolution of both directions, and SiLU, (B, 2E, L); each in its own order of time."""
-        weight = torch.cat([self.conv1d.weight, self.conv1d_b.weight])
-        bias = torch.cat([self.conv1d.bias, self.conv1d_b.bias])  # type: ignore[list-item]  # both have one
-        return F.silu(F.conv1d(F.pad(x, (weight.shape[-1] - 1, 0)), weight, bias, groups=weight.shape[0]))
-
-    def _scan(self, u: Tensor, z: Tensor) -> Tensor:
-        """Steps, B and C of each direction from its own sequence, and the gated scan of both at once, (B, 2E, L)."""
-        batch, channels, length = u.shape
-        R, N = self.dt_proj.in_features, self.d_state
-        projected = torch.stack([self.x_proj.weight, self.x_proj_b.weight]) @ u.view(batch, 2, -1, length)
-        r, B, C = torch.split(projected, [R, N, N], dim=2)  # each (B, 2, R or N, L)
-        delta = (torch.stack([self.dt_proj.weight, self.dt_proj_b.weight]) @ r).view(batch, channels, length)
+    def _scan(
+        self, xz: Tensor, conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor
+    ) -> Tensor:
+        """One direction in its own order of time: causal convolution, steps, B and C, gated scan, (B, E, L)."""
+        x, z = xz.chunk(2, dim=1)
+        taps, length = conv.weight.shape[-1], x.shape[-1]
+        u = F.silu(F.conv1d(x, conv.weight, conv.bias, padding=taps - 1, groups=x.shape[1])[..., :length])
+        r, B, C = torch.split(x_proj.weight[None] @ u, [dt_proj.in_features, self.d_state, self.d_state], dim=1)
         wide = wide_dtype(u.dtype)
-        A = -torch.exp(torch.cat([self.A_log, self.A_b_log]).to(wide))
-        D, bias = torch.cat([self.D, self.D_b]), torch.cat([self.dt_proj.bias, self.dt_proj_b.bias])
-        y = selective_scan(u, delta, A, B, C, D.to(wide), z, bias.to(wide), delta_softplus=True)
+        A, bias = -torch.exp(A_log.to(wide)), dt_proj.bias.to(wide)
+        y = selective_scan(u, dt_proj.weight[None] @ r, A, B, C, D.to(wide), z, bias, delta_softplus=True)
         assert isinstance(y, Tensor)  # no state was asked for
         return y
 
