@@ -21,7 +21,7 @@ from yolomix.ops._numba.product import multiply
 from yolomix.ops._numba.simd import LANES, fma, load, splat, spread, store, zeros
 from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid_from, softplus, softplus_from
-from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, enter, new_path, project, task_part, walk
+from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Path, enter, four_deltas, new_path, task_part, walk
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -63,12 +63,16 @@ def _enter(tile, x, y, path, parameters, sizes, direction, channel, steps, adds)
     """Stage a block: step sizes, drive, and in y the direct path, on top of what other directions left there."""
     D = sizes.blocks * LANES
     weight = load(parameters.D, direction * D + channel)
-    project(tile, path, parameters, sizes, direction, channel, steps)
+    for t in range(0, steps, 4):
+        d0, d1, d2, d3 = four_deltas(path, parameters, sizes, direction, channel, t)
+        store(tile.delta, t * LANES, softplus(d0))
+        store(tile.delta, (t + 1) * LANES, softplus(d1))
+        store(tile.delta, (t + 2) * LANES, softplus(d2))
+        store(tile.delta, (t + 3) * LANES, softplus(d3))
     for t in range(steps):
         i, place = t * LANES, path.cells[t] + channel
-        d, v = softplus(load(tile.delta, i)), load(x, place)
-        store(tile.delta, i, d)
-        store(tile.drive, i, d * v)
+        v = load(x, place)
+        store(tile.drive, i, load(tile.delta, i) * v)
         store(tile.y, i, fma(weight, v, load(y, place)) if adds else weight * v)
 
 
@@ -152,21 +156,30 @@ def _enter_backward(s, x, out_grad, parameters, grads, sizes, b, direction, bloc
     D, channel = sizes.blocks * LANES, block * LANES
     own = (b * DIRECTIONS + direction) * D + channel
     D_sum = load(grads.D, own)
-    project(s.tile, s.path, parameters, sizes, direction, channel, steps)
+    for t in range(0, steps, 4):
+        d0, d1, d2, d3 = four_deltas(s.path, parameters, sizes, direction, channel, t)
+        _soften(s, d0, t)
+        _soften(s, d1, t + 1)
+        _soften(s, d2, t + 2)
+        _soften(s, d3, t + 3)
     for t in range(steps):
         i, place = t * LANES, s.path.cells[t] + channel
-        d, v = load(s.tile.delta, i), load(x, place)
-        q, e = load(out_grad, place), exp_of_minus(d)
-        store(s.slope, i, sigmoid_from(d, e))
-        d = softplus_from(d, e)
+        v, q = load(x, place), load(out_grad, place)
         store(s.x, i, v)
-        store(s.tile.delta, i, d)
-        store(s.tile.drive, i, d * v)
+        store(s.tile.drive, i, load(s.tile.delta, i) * v)
         store(s.grad.y, i, q)
         store(s.grad.delta, i, zeros())
         store(s.grad.drive, i, zeros())
         D_sum = fma(v, q, D_sum)
     store(grads.D, own, D_sum)
+
+
+@helper
+def _soften(s, d, t):
+    """The step size that softplus makes of delta, and its slope."""
+    e = exp_of_minus(d)
+    store(s.tile.delta, t * LANES, softplus_from(d, e))
+    store(s.slope, t * LANES, sigmoid_from(d, e))
 
 
 @helper

@@ -13,7 +13,7 @@ import numpy as np
 from yolomix.ops._numba.jit import helper
 from yolomix.ops._numba.layout import TILE, aligned
 from yolomix.ops._numba.product import multiply
-from yolomix.ops._numba.simd import LANES, fma, load, spread, store, transpose
+from yolomix.ops._numba.simd import LANES, fma, load, spread, transpose
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -121,25 +121,15 @@ def walk(path, x, sizes, b, direction, step, steps):
 
 
 @helper
-def project(tile, path, parameters, sizes, direction, channel, steps):
-    """Delta of a block before softplus, to ``tile.delta``; four steps share a load of the weights."""
+def four_deltas(path, parameters, sizes, direction, channel, t):
+    """Delta of a block before softplus at four steps, which share a load of the weights; junk past the last step."""
     R, D, length = sizes.R, sizes.blocks * LANES, sizes.row
-    shift, weights = load(parameters.bias, direction * D + channel), direction * R * D + channel
-    whole = steps - steps % 4
-    for t in range(0, whole, 4):
-        d0, d1, d2, d3, i = shift, shift, shift, shift, t * length
-        for r in range(R):
-            w = load(parameters.dt, weights + r * D)
-            d0 = fma(w, spread(path.rows, i + r), d0)
-            d1 = fma(w, spread(path.rows, i + r + length), d1)
-            d2 = fma(w, spread(path.rows, i + r + 2 * length), d2)
-            d3 = fma(w, spread(path.rows, i + r + 3 * length), d3)
-        store(tile.delta, t * LANES, d0)
-        store(tile.delta, (t + 1) * LANES, d1)
-        store(tile.delta, (t + 2) * LANES, d2)
-        store(tile.delta, (t + 3) * LANES, d3)
-    for t in range(whole, steps):
-        d = shift
-        for r in range(R):
-            d = fma(load(parameters.dt, weights + r * D), spread(path.rows, t * length + r), d)
-        store(tile.delta, t * LANES, d)
+    d0 = d1 = d2 = d3 = load(parameters.bias, direction * D + channel)
+    weights, i = direction * R * D + channel, t * length
+    for r in range(R):
+        w = load(parameters.dt, weights + r * D)
+        d0 = fma(w, spread(path.rows, i + r), d0)
+        d1 = fma(w, spread(path.rows, i + r + length), d1)
+        d2 = fma(w, spread(path.rows, i + r + 2 * length), d2)
+        d3 = fma(w, spread(path.rows, i + r + 3 * length), d3)
+    return d0, d1, d2, d3
