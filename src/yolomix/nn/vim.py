@@ -84,8 +84,8 @@ class BidirectionalMamba(nn.Module):
     ) -> Tensor:
         """One direction in its own order of time: causal convolution, steps, B and C, gated scan, (B, E, L)."""
         x, z = xz.chunk(2, dim=1)
-        taps, length = conv.weight.shape[-1], x.shape[-1]
-        u = F.silu(F.conv1d(x, conv.weight, conv.bias, padding=taps - 1, groups=x.shape[1])[..., :length])
+        (taps,) = conv.kernel_size
+        u = F.silu(F.conv1d(x, conv.weight, conv.bias, padding=taps - 1, groups=conv.groups)[..., : x.shape[-1]])
         r, B, C = torch.split(x_proj.weight[None] @ u, [dt_proj.in_features, self.d_state, self.d_state], dim=1)
         wide = wide_dtype(u.dtype)
         A, bias = -torch.exp(A_log.to(wide)), dt_proj.bias.to(wide)

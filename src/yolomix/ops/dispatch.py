@@ -110,7 +110,13 @@ def into_a_file() -> bool:
 
 def exporting() -> bool:
     """Whether a graph is being recorded for somewhere else (torch.export, ONNX, TorchScript)."""
-    return torch.compiler.is_exporting() or into_a_file()
+    return _torch_export() or into_a_file()
+
+
+@constant_in_graphs
+def _torch_export() -> bool:
+    """PyTorch before 2.9 answers yes while it traces for ``torch.compile``, unless asked from outside the graph."""
+    return torch.compiler.is_exporting()
 
 
 @constant_in_graphs
@@ -157,8 +163,13 @@ def wanted(backend: str, names: Sequence[str] = NAMES) -> str:
     """
     if _checked(backend) != "auto":
         return backend
-    forced = _checked(_forced.get() or os.environ.get(ENVIRONMENT) or "auto")
+    forced = _checked(_forced_name())
     return forced if forced in names else "auto"
+
+
+@constant_in_graphs
+def _forced_name() -> str:
+    return _forced.get() or os.environ.get(ENVIRONMENT) or "auto"
 
 
 def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *args: object) -> Callable[..., object]:

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from yolomix.ops.dispatch import constant_in_graphs
+
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type in which a recurrence on tensors of this type is computed: float64 for float64, else float32."""
@@ -16,6 +18,11 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """A context in which autocast leaves operations on the device of ``x`` alone; free when autocast is off anyway."""
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if _has_autocast(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+@constant_in_graphs
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)

@@ -72,4 +72,4 @@ def selective_scan(
     args = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
     run = choose("selective_scan", BACKENDS, backend, u, *args)
     with full_precision(u):
-        return cast(Tensor | tuple[Tensor, Tensor], run(*args))
+        return cast("Tensor | tuple[Tensor, Tensor]", run(*args))

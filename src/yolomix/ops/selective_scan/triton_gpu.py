@@ -121,7 +121,7 @@ def scan_backward_op(
     delta_softplus: bool,
     raw: Tensor,
     marks: Tensor,
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, delta, A, B, C, D, z and delta_bias; no elements where there is no argument."""
     scan = _scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
     s = scan.sizes
@@ -130,9 +130,10 @@ def scan_backward_op(
     last = None if dlast is None else layout.state_in(dlast, s)
     found = backward(scan, layout.channel_last(q), marks, last, du, ddelta)
     rows = found.total_rows()
-    matrices = (layout.matrix_gradient(rows, part, matrix, s) for part, matrix in enumerate((B, C)))
-    dD, dbias = layout.channel_gradient(found.D, D), layout.channel_gradient(found.bias, delta_bias)
-    return [du.transpose(1, 2), ddelta.transpose(1, 2), layout.rates_gradient(found.A, A), *matrices, dD, dz, dbias]
+    dB, dC = (layout.matrix_gradient(rows, part, matrix, s) for part, matrix in enumerate((B, C)))
+    dA, dD = layout.rates_gradient(found.A, A), layout.channel_gradient(found.D, D)
+    dbias = layout.channel_gradient(found.bias, delta_bias)
+    return du.transpose(1, 2), ddelta.transpose(1, 2), dA, dB, dC, dD, dz, dbias
 
 
 @scan_backward_op.register_fake
@@ -150,12 +151,12 @@ def _(
     delta_softplus: bool,
     raw: Tensor,
     marks: Tensor,
-) -> list[Tensor]:
-    sequences = [layout.empty_sequences(u, x.dtype).transpose(1, 2) for x in (u, delta)]
-    dense = [x.new_empty(x.shape) for x in (A, B, C)]
-    channels = [u.new_empty(0, dtype=torch.float32) if x is None else x.new_empty(x.shape) for x in (D, delta_bias)]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    du, ddelta = (layout.empty_sequences(u, x.dtype).transpose(1, 2) for x in (u, delta))
+    dA, dB, dC = (x.new_empty(x.shape) for x in (A, B, C))
+    dD, dbias = (u.new_empty(0, dtype=torch.float32) if x is None else x.new_empty(x.shape) for x in (D, delta_bias))
     dz = u.new_empty(0) if z is None else layout.empty_sequences(z).transpose(1, 2)
-    return [*sequences, *dense, channels[0], dz, channels[1]]
+    return du, ddelta, dA, dB, dC, dD, dz, dbias
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -92,7 +92,7 @@ def ss2d_backward_op(
     A: Tensor,
     D: Tensor,
     marks: Tensor,
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the six arguments."""
     cells, q = x.permute(0, 2, 3, 1).contiguous(), dout.permute(0, 2, 3, 1).contiguous()
     parameters = _Parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
@@ -101,7 +101,8 @@ def ss2d_backward_op(
     for part in _parts(cells):
         gradients = parameters.gradients(cells[part], q[part], marks[part], dx[part])
         totals = gradients if not totals else [a.add_(b) for a, b in zip(totals, gradients, strict=True)]
-    return [dx.permute(0, 3, 1, 2), *totals]
+    dx_proj, dw, dbias, dA, dD = totals
+    return dx.permute(0, 3, 1, 2), dx_proj, dw, dbias, dA, dD
 
 
 @ss2d_backward_op.register_fake
@@ -114,10 +115,11 @@ def _(
     A: Tensor,
     D: Tensor,
     marks: Tensor,
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
     dx = x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)
-    return [dx, *(p.new_empty(p.shape) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D))]
+    dx_proj, dw, dbias, dA, dD = (p.new_empty(p.shape) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D))
+    return dx, dx_proj, dw, dbias, dA, dD
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
