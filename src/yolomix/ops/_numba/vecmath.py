@@ -1,7 +1,7 @@
 """exp2, softplus and sigmoid of vectors, to one unit in the last place or two, with NaN in, NaN out.
 
-No divisions where a polynomial does, no library calls. 2**x is exact near 0, which matters more than its maximal error:
-a decay close to 1 must not drift over thousands of steps.
+No divisions where a polynomial does, no library calls. 2**x has no bias near 0, which matters more than its maximal
+error: a decay close to 1 must not drift over thousands of steps.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _polynomial(b: Builder, x: Any, coefficients: tuple[float, ...]) -> Any:
 def _exp2_avx512(b: Builder, xs: list[Any]) -> list[Any]:
     """2**x as 2**k * 2**f with k in sixteenths: 2**(its fraction) from a register, the rest of k by scaling.
 
-    A multiplication less than a polynomial on [-1/2, 1/2] takes, and four times as near to the truth close to 1.
+    A multiplication less than a polynomial on [-1/2, 1/2] takes, and two thirds of its largest error.
     """
     shift, every, rounding = constant(ROUND / 16), ir.Constant(ir.IntType(16), -1), ir.Constant(INT, 4)
     shifted = [b.fadd(x, shift) for x in xs]  # sixteenths in the low bits
