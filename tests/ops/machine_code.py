@@ -15,6 +15,7 @@ from triton.compiler import ASTSource, CompiledKernel
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(.*?);")
 LABEL = re.compile(r"\s*\.(L_x_\d+):")
+SPILL = re.compile(r"\b(LDL|STL)\b")
 JUMP = re.compile(r"BRA.*?`\(\.(L_x_\d+)\)")
 
 
@@ -26,17 +27,42 @@ class Code:
     spills: int
     loops: list[list[str]]
 
+    @property
+    def innermost(self) -> list[list[str]]:
+        """Loops without a loop inside."""
+        return _innermost(self.loops)
+
     def instructions(self, elements: int, exponentials: int) -> float:
         """Instructions per element of the smallest loop with that many exponentials or more, for one lane."""
         busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]
         return min(len(body) for body in busy) / elements
 
-    def walks(self, elements: int, exponentials: int) -> list[float]:
-        """The same for every loop that stores and has no such loop inside, smallest first."""
+    def walks(self, exponentials: int) -> list[list[str]]:
+        """Innermost loops that store and have that many exponentials or more."""
         busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]
-        busy = [body for body in busy if any("STG" in line for line in body)]
-        inner = [body for body in busy if not any(other is not body and _contains(body, other) for other in busy)]
-        return sorted(len(body) / elements for body in inner)
+        return _innermost([body for body in busy if any("STG" in line for line in body)])
+
+    def round(self, states: int, rank: int, steps: int) -> float:
+        """Instructions of the smallest loop around all walks, for one of the ``steps`` that it covers, each once.
+
+        An innermost loop covers, at a time, the steps that it has exponentials for: one or ``states`` a step, in step
+        sizes or in decays. Without any it multiplies by the ``rank`` numbers of delta once a step. The compiler unrolls
+        the loop over step sizes; what remains of it in a loop of its own does not run.
+        """
+        walks = self.walks(states)
+        outer = min((body for body in self.loops if all(_contains(body, walk) for walk in walks)), key=len)
+        inner = [body for body in self.innermost if _contains(outer, body)]
+        total = (len(outer) - sum(len(body) for body in inner)) / steps
+        step_sizes = []
+        for body in inner:
+            exponentials = sum("MUFU.EX2" in line for line in body)
+            if exponentials >= states:
+                total += len(body) / (exponentials // states)
+            elif exponentials:
+                step_sizes.append(len(body) / exponentials)
+            else:
+                total += len(body) / (sum("FFMA" in line for line in body) // rank)
+        return total + min(step_sizes)
 
 
 def compiled(kernel: Any, constants: dict[str, Any], wide: str, target: GPUTarget, types: dict[str, str]) -> Any:
@@ -71,10 +97,14 @@ def read(kernel: CompiledKernel, folder: Path) -> Code:
             jump = JUMP.search(found[1])
             if jump and jump[1] in labels:
                 loops.append(lines[labels[jump[1]] :])
-    spills = sum(bool(re.search(r"\b(LDL|STL)\b", line)) for line in lines)
+    spills = sum(bool(SPILL.search(line)) for line in lines)
     registers = re.search(r"REG:(\d+)", usage)
     assert registers, usage
     return Code(int(registers[1]), spills, loops)
+
+
+def _innermost(loops: list[list[str]]) -> list[list[str]]:
+    return [body for body in loops if not any(_contains(body, other) for other in loops)]
 
 
 def _contains(body: list[str], other: list[str]) -> bool:

@@ -20,7 +20,17 @@ from yolomix.ops._triton.forward import scan_ends, scan_forward  # noqa: E402
 NVIDIA = {name: GPUTarget("cuda", int(name[3:]), 32) for name in ("sm_80", "sm_90")}
 SIZES = ["s_l", "s_xk", "s_yb", "s_yk", "s_gb", "s_gk", "s_rl", "s_rc", "CG", "LC"]  # multiples of 16 in practice
 STATES = 16
-MAP = {"K": 4, "N": STATES, "R": 4, "BD": 32, "MAP": True, "SOFTPLUS": True, "BIAS": True, "RAGGED": False}
+MAP = {
+    "K": 4,
+    "N": STATES,
+    "R": 4,
+    "BD": 32,
+    "MAP": True,
+    "SOFTPLUS": True,
+    "BIAS": True,
+    "RAGGED": False,
+    "WIDE": False,
+}
 SCAN = MAP | {"R": 0, "MAP": False}
 ENDS = {"U": plan.UNROLL, "BACK": False}
 FORWARD = {
@@ -63,13 +73,19 @@ def test_pass_over_chunk_ends_is_at_most_8_instructions_per_element(built, back)
     assert code.instructions(STATES * plan.UNROLL, STATES * plan.UNROLL) <= 8
 
 
-@pytest.mark.parametrize(("mode", "most"), [(SCAN, 34), (MAP, 39)], ids=["scan", "ss2d"])
-def test_backward_walks_forward_and_back_within_its_instructions_and_spills_nothing(built, mode, most):
-    code = built(scan_backward, mode | BACKWARD)
-    walks = code.walks(STATES * plan.SEGMENT, STATES * plan.SEGMENT)
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("mode", [SCAN, MAP], ids=["scan", "ss2d"])
+def test_backward_is_at_most_34_instructions_per_element_and_spills_nothing(built, mode, dtype):
+    code = built(scan_backward, mode | BACKWARD, dtype)
     assert code.spills == 0
-    assert len(walks) == 2, walks
-    assert sum(walks) <= most
+    assert len(code.walks(STATES * plan.SEGMENT)) == 2  # forward and back
+    assert code.round(STATES, mode["R"], plan.MARK) / STATES <= 34
+
+
+@pytest.mark.parametrize("rank", [8, 16, 32, 64])
+def test_loops_spill_nothing_at_any_rank_of_delta(built, rank):
+    code = built(scan_backward, MAP | BACKWARD | {"R": rank})
+    assert not [line for body in code.innermost for line in body if machine_code.SPILL.search(line)]
 
 
 def test_a_kernel_without_a_loop_of_exponentials_is_not_measured(built):

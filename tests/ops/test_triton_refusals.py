@@ -107,6 +107,13 @@ def test_states_are_padded_to_powers_of_two(states, padded):
     assert padded == Sizes(1, 1, 8, states, 0, 1, 10).N
 
 
+@pytest.mark.parametrize(("width", "wide"), [(2**20 - 1, False), (2**20, True)])
+def test_offsets_of_a_large_picture_take_64_bits(width, wide):
+    assert Sizes(1, 4, 128, 8, 4, 16, width).wide is wide
+    assert Sizes(1, 4, 8, 8, 16, 16, width).wide is wide  # rows of 8 + 8 + 16 numbers in each of four directions
+    assert Sizes(1, 1, 128, 8, 0, 1, 16 * width).wide is wide
+
+
 @pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
 @pytest.mark.parametrize(("length", "batch"), [(1, 1), (63, 1), (64, 1), (129, 1), (25600, 1), (25600, 64), (400, 3)])
 def test_chunks_cover_the_sequence_without_an_empty_one(length, batch, fill):

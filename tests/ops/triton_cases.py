@@ -35,6 +35,7 @@ SCANS: dict[str, Row] = {
     "forty states": {"shape": (1, 17, 4, 40, 1)},
     "bfloat16": {"shape": (1, 4, 7, 4, 2), "dtype": "bfloat16", "gate": True},
     "float16": {"shape": (1, 4, 7, 4, 1), "dtype": "float16"},
+    "wide": {"shape": (1, 4, 7, 4, 1), "wide": True},
 }
 # batch, channels, height, width, states, rank.
 MAPS: dict[str, Row] = {
@@ -47,6 +48,7 @@ MAPS: dict[str, Row] = {
     "main sizes": {"shape": (1, 8, 2, 2, 16, 2), "order": "channels last"},
     "one state": {"shape": (1, 8, 3, 2, 1, 8)},
     "bfloat16": {"shape": (1, 4, 2, 3, 4, 1), "dtype": "bfloat16"},
+    "wide": {"shape": (1, 4, 2, 3, 4, 20), "wide": True},
 }
 
 
@@ -119,12 +121,14 @@ def measure(name: str, device: str) -> list[float]:
 
 @contextmanager
 def small(row: Row) -> Iterator[None]:
-    """Marks every few steps and pictures one at a time, so that small shapes meet every path."""
+    """Marks every few steps, pictures one at a time, offsets of 64 bits: small shapes meet every path."""
     marks, room = row.get("marks", plan.MARK), row.get("room", ss2d_triton.ROOM)
+    wide = property(lambda sizes: True) if row.get("wide") else plan.Sizes.wide
     with (
         patch.multiple(plan, MARK=marks, SHORTEST=marks),
         patch.object(launch, "MARK", marks),
         patch.object(ss2d_triton, "ROOM", room),
+        patch.object(plan.Sizes, "wide", wide),
     ):
         yield
 

@@ -62,7 +62,8 @@ def scan_ends(
     L, H, W, CG, NS, RS, NC, LC,
     s_l, s_xk, s_rl, s_rk4,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr,
-    BACK: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr, BIAS: tl.constexpr, RAGGED: tl.constexpr,
+    BACK: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
+    BIAS: tl.constexpr, RAGGED: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """What each chunk leaves behind when it starts from zero: p_state (B, K, NC, N, CG), p_sum (B, K, NC, CG).
 
@@ -95,7 +96,7 @@ def scan_ends(
     p_row += b * L * s_rl + k * (s_rk4 * 4)
     for i_u in range(tl.cdiv(end - t, U)):
         for i in tl.static_range(U):
-            o = inside(p, L, RAGGED)
+            o = inside(p, L, RAGGED, WIDE)
             row = p_row + o * s_rl
             x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
             dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
@@ -124,7 +125,7 @@ def scan_forward(
     s_l, s_xk, s_yb, s_yk, s_rl, s_rk4,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, LM: tl.constexpr,
     CHUNKED: tl.constexpr, MARKS: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
-    BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, RAGGED: tl.constexpr,
+    BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, RAGGED: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Outputs of one chunk: p_y, and p_raw before the gate if it is needed for gradients.
 
@@ -175,7 +176,7 @@ def scan_forward(
             ys = ()
             cells = ()
             for i in tl.static_range(U):
-                o = inside(p, L, RAGGED)
+                o = inside(p, L, RAGGED, WIDE)
                 row = p_row + o * s_rl
                 x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
                 dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from yolomix.ops._triton.backward import scan_backward
@@ -64,9 +65,18 @@ class Scan:
             "SOFTPLUS": self.softplus,
             "BIAS": self.bias is not None,
             "RAGGED": s.length % step != 0,
+            "WIDE": s.wide,
             "num_warps": 1,
             "enable_fp_fusion": True,
         }
+
+    def blocked(self, block: int) -> Tensor:
+        """The projection of delta as (K, channels in whole blocks, R); the input in its place where there is none."""
+        s = self.sizes
+        if self.w is None:
+            return self.x
+        by_channel = self.w.view(s.rank, s.groups, s.channels).permute(1, 2, 0)
+        return F.pad(by_channel, (0, s.R - s.rank, 0, -s.channels % block)).contiguous()
 
     @property
     def steps(self) -> Tensor:
@@ -147,11 +157,11 @@ def backward(scan: Scan, q: Tensor, marks: Tensor, last: Tensor | None, gx: Tens
         programs = s.sequences(block) * cut[0]
         state, total = scan.ends(q, cut, back=True)
         out = _room(scan, block, cut[0])
-        scratch, fold = scan.empty(programs, MARK // SEGMENT, block, s.N), scan.empty(programs, block, max(1, s.R))
+        scratch = scan.empty(programs, MARK // SEGMENT, block, s.N)
         steps = scan.empty(programs, MARK, 2, block)
         scan_backward[(programs,)](
-            x, q, scan.steps, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x),
-            state, total, _or(last, x), marks, scratch, fold, steps,
+            x, q, scan.steps, scan.rows, scan.blocked(block), _or(scan.bias, x), scan.A, _or(scan.D, x),
+            state, total, _or(last, x), marks, scratch, steps,
             gx, _or(gdelta, gx), out.rows, out.A, out.w, out.bias, out.D,
             *scan.geometry(cut), s.step, s.x_group, *s.y_strides, *s.row_strides, out.rows.stride(0),
             BD=block, TS=SEGMENT, LM=MARK, CHUNKED=cut[0] > 1, LAST=last is not None,

@@ -85,8 +85,10 @@ def advance(p, j, k, L, H, W, MAP: tl.constexpr, BACK: tl.constexpr):
 
 
 @triton.jit
-def inside(p, L, RAGGED: tl.constexpr):
-    """A cell number as 64 bits, held inside the map for steps past the end."""
+def inside(p, L, RAGGED: tl.constexpr, WIDE: tl.constexpr):
+    """A cell number, held inside the map for steps past the end, and of 64 bits where its offsets need them."""
     if RAGGED:
         p = tl.minimum(tl.maximum(p, 0), L - 1)
-    return p.to(tl.int64)
+    if WIDE:
+        p = p.to(tl.int64)
+    return p

@@ -105,6 +105,11 @@ class Sizes:
         """From a step to the next in the rows, in elements; from a group to the next, in units of four elements."""
         return self.groups * self.row, self.row // 4
 
+    @property
+    def wide(self) -> bool:
+        """Whether offsets inside a picture need more than 32 bits."""
+        return self.length * max(self.step, self.row_strides[0]) >= 2**31
+
     def blocks(self, block: int) -> int:
         """Channel blocks of a group."""
         return -(-self.channels // block)
