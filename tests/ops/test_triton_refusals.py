@@ -123,6 +123,12 @@ def test_chunks_cover_the_sequence_without_an_empty_one(length, batch, fill):
     assert (count - 1) * steps < length <= count * steps
 
 
+@pytest.mark.parametrize(("most", "count"), [(32, 32), (31, 16), (16, 16), (15, 15), (8, 8), (7, 7), (2, 2)])
+def test_pictures_are_taken_as_many_as_fill_the_device(most, count, monkeypatch):
+    monkeypatch.setattr(plan, "multiprocessors", lambda device: 132)  # 1056 programs, 64 for each picture
+    assert plan.pictures(Sizes(32, 4, 512, 16, 16, 20, 20), 32, plan.BACKWARD, CPU, most) == count
+
+
 def test_a_device_that_is_half_full_takes_sequences_whole_forward_and_cut_backward():
     sizes = Sizes(plan.BACKWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
     assert plan.chunks(sizes, plan.BLOCK, plan.BACKWARD, CPU)[0] == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -142,6 +143,25 @@ def chunks(sizes: Sizes, block: int, fill: Fill, device: torch.device) -> tuple[
     return -(-sizes.length // steps), steps
 
 
+@functools.cache
+def pictures(sizes: Sizes, block: int, fill: Fill, device: torch.device, most: int) -> int:
+    """Pictures worked on at a time: of at most ``most`` the number that leaves the device idle least, if equal more."""
+
+    def steps(count: int) -> int:
+        """Steps that pass until so many pictures are done, all programs of a wave walking together."""
+        part = replace(sizes, batch=count)
+        cut, length = chunks(part, block, fill, device)
+        waves = -(-part.sequences(block) * cut // (fill.warps * multiprocessors(device)))
+        return waves * min(length, sizes.length)
+
+    def total(count: int) -> int:
+        parts, rest = divmod(sizes.batch, count)
+        return parts * steps(count) + (steps(rest) if rest else 0)
+
+    return min(range(min(most, sizes.batch), 0, -1), key=total)
+
+
+@functools.cache
 def multiprocessors(device: torch.device) -> int:
     """Multiprocessors of the device; a CPU, where only the interpreter runs, passes for a few."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4

@@ -2,9 +2,9 @@
 
 Nothing is copied per direction: the map stays in channels-last memory, each direction walks its cells by index, and
 delta is projected inside the kernel from the R numbers of the cell's row. The rows of all directions are one matrix
-product on the map. Pictures are taken a few at a time, so that rows, the four outputs and their gradients never take
-more than about ``ROOM`` bytes each; only the map and the states at every 32nd step are kept for the backward pass, and
-the rows are computed again there.
+product on the map. Pictures are taken a few at a time, so that what all directions write does not take much more than
+``ROOM`` bytes; only the map and the states at every 32nd step are kept for the backward pass, and the rows are computed
+again there.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
-from yolomix.ops._triton.plan import Sizes
+from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, Sizes, pictures, tile
 
-ROOM = 1 << 28  # bytes of the outputs of four directions that are held at a time
+ROOM = 1 << 26  # bytes of what all directions write that are held at a time
 
 
 def refusals(
@@ -55,7 +55,7 @@ def ss2d_op(
     parameters = _Parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     out = x.new_empty(cells.shape, dtype=torch.float32)
     marks = []
-    for part in _parts(cells):
+    for part in parameters.parts(cells, train=False):
         scan = parameters.scan(cells[part])
         y = scan.empty(scan.sizes.batch, 4, scan.sizes.length, scan.sizes.channels)
         mark, _ = forward(scan, y, None, None, train, False)
@@ -98,7 +98,7 @@ def ss2d_backward_op(
     parameters = _Parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     dx = torch.empty_like(cells)
     totals: list[Tensor] = []
-    for part in _parts(cells):
+    for part in parameters.parts(cells, train=True):
         gradients = parameters.gradients(cells[part], q[part], marks[part], dx[part])
         totals = gradients if not totals else [a.add_(b) for a, b in zip(totals, gradients, strict=True)]
     dx_proj, dw, dbias, dA, dD = totals
@@ -160,6 +160,16 @@ class _Parameters:
         rows = cells.flatten(0, 2).float() @ self.projection.t()
         return Scan(s, cells, None, rows, self.w, self.bias, self.A, self.D, True)
 
+    def parts(self, cells: Tensor, train: bool) -> Iterator[slice]:
+        """The pictures (B, H, W, D) a few at a time; two at least, or launches would take longer than the work."""
+        batch, height, width, channels = cells.shape
+        s = Sizes(batch, 4, channels, self.states, self.rank, height, width)
+        block, fill = (tile(s.N), BACKWARD) if train else (BLOCK, FORWARD)
+        rows = s.blocks(block) * s.row if train else 0  # gradients of the rows, one copy per block of channels
+        step = pictures(s, block, fill, cells.device, max(2, ROOM // (16 * s.length * (channels + rows))))
+        for start in range(0, batch, step):
+            yield slice(start, start + step)
+
     def gradients(self, cells: Tensor, q: Tensor, marks: Tensor, dx: Tensor) -> list[Tensor]:
         """Write the gradient of the pictures (B, H, W, D) into dx; those of the parameters as ``ss2d`` has them."""
         scan = self.scan(cells)
@@ -179,10 +189,3 @@ class _Parameters:
         s = self.sizes
         b, c, r = torch.split(rows.view(4, s.row, self.channels), [s.N, s.N, s.R], dim=1)
         return torch.cat([r[:, : self.rank], b[:, : self.states], c[:, : self.states]], dim=1)
-
-
-def _parts(cells: Tensor) -> Iterator[slice]:
-    """The pictures a few at a time."""
-    step = max(1, ROOM // (16 * cells[0].numel()))
-    for start in range(0, cells.shape[0], step):
-        yield slice(start, start + step)
