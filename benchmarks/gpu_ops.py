@@ -17,6 +17,7 @@ from yolomix.ops.ss2d import ss2d
 Function = Callable[..., Tensor]
 SHAPES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}  # channels, side, rank
 STATES = 16
+CHANNELS_LAST = "scan, channels last"
 DEVICE = "cuda"
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # of the largest value, outputs and gradients
 
@@ -47,7 +48,12 @@ def official(*args: Tensor) -> Tensor:
 
 
 def contestants(op: str) -> dict[str, Function]:
-    """Who computes the operator, by name; mamba_ssm where it can be imported."""
+    """Who computes the operator, by name; mamba_ssm where it can be imported.
+
+    "scan" has sequences in the memory that mamba_ssm takes, which our kernels copy; the other one is what they read.
+    """
+    if op == CHANNELS_LAST:
+        return {"yolomix triton": ours}
     scans: dict[str, Function] = {"yolomix triton": ours, "yolomix eager": plain}
     if importlib.util.find_spec("mamba_ssm") is not None:
         scans["mamba_ssm"] = official
@@ -87,6 +93,8 @@ class Problem:
             found = [x, *weights, random(4, channels) / 2 - 4, A, torch.ones(4 * channels, device=DEVICE)]
         else:
             u, delta = (random(self.batch, 4 * channels, self.cells).to(self.dtype) for _ in range(2))
+            if self.op == CHANNELS_LAST:
+                u, delta = (x.mT.contiguous().mT for x in (u, delta))
             B, C = (random(self.batch, 4, STATES, self.cells).to(self.dtype) for _ in range(2))
             bias = random(4 * channels) / 2 - 4
             found = [u, delta, A, B, C, torch.ones(4 * channels, device=DEVICE), bias]
@@ -117,7 +125,7 @@ def problems() -> Iterator[Problem]:
     for batch in (32, 8, 1):
         for dtype in (torch.float32, torch.bfloat16):
             for shape in SHAPES:
-                for op in ("ss2d", "scan"):
+                for op in ("ss2d", "scan", CHANNELS_LAST):
                     yield Problem(op, shape, batch, dtype)
 
 
@@ -136,12 +144,17 @@ def work(function: Function, problem: Problem, backward: bool) -> Callable[[], o
 
 
 def check(op: str, name: str, function: Function, dtype: torch.dtype) -> None:
-    """Raise unless outputs and all gradients agree with float64 on a small problem.
+    """Raise unless outputs and all gradients agree with float64 on every stage, with one picture or two.
 
     Raises:
         RuntimeError: they do not; nothing of this contestant may be timed.
     """
-    small = Problem(op, "S4", 2, dtype)
+    for shape in SHAPES:
+        _check(Problem(op, shape, 2 if shape == "S4" else 1, dtype), name, function)
+
+
+def _check(small: Problem, name: str, function: Function) -> None:
+    op, dtype = small.op, small.dtype
     got = _answers(function, small.arguments(True))
     reference = functools.partial(ss2d, backend="eager") if op == "ss2d" else plain
     want = _answers(reference, [t.detach().double().requires_grad_() for t in small.arguments(False)])
@@ -150,8 +163,8 @@ def check(op: str, name: str, function: Function, dtype: torch.dtype) -> None:
         if not error <= TOLERANCE[dtype]:
             what = "output" if index == 0 else f"gradient {index - 1}"
             raise RuntimeError(
-                f"refusing to time a wrong answer: {op} by {name} in {dtype}, {what} is off by {error:.1e} of the "
-                f"largest value, at most {TOLERANCE[dtype]} allowed"
+                f"refusing to time a wrong answer: {op} {small.shape} by {name} in {dtype}, {what} is off by "
+                f"{error:.1e} of the largest value, at most {TOLERANCE[dtype]} allowed"
             )
 
 

@@ -36,9 +36,13 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 0.3,
     "warmup_bias_lr": 0.0,
     "cls": 1.0,
-    "mosaic": 0,
-    "scale": 0.2,
-    "translate": 0.05,
+    "mosaic": 0,  # so few epochs do not need variety: every kind of it costs accuracy
+    "scale": 0.1,
+    "translate": 0.02,
+    "hsv_h": 0.0,
+    "hsv_s": 0.0,
+    "hsv_v": 0.1,
+    "erasing": 0.0,
     "val": False,  # during training
     "plots": False,
     "cache": "ram",

@@ -1,4 +1,4 @@
-"""The comparison of AMP with float32 as far as a CPU can run it: real steps of a detector, and what its verdict says."""
+"""The comparison of AMP with float32 as far as a CPU can run it: real steps of a detector, and its verdict."""
 
 from __future__ import annotations
 
@@ -12,16 +12,31 @@ from benchmarks import gpu_amp
 from tests.host.conftest import write_dataset
 
 
-def test_steps_of_a_detector_become_rows(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A few steps on pictures of 32 pixels."""
     data = write_dataset(tmp_path / "data")
     monkeypatch.setattr("yolomix.data.sample_dataset", lambda: data)
-    recipe = gpu_amp.RECIPE | {"imgsz": 32, "batch": 2, "device": "cpu"}
-    assert gpu_amp.compare(tmp_path / "amp.csv", ("yolo11n-mlla",), 3, **recipe) == 0
+    return gpu_amp.RECIPE | {"imgsz": 32, "batch": 2, "device": "cpu"}
+
+
+def test_steps_of_a_detector_have_losses(recipe):
+    found = gpu_amp.losses("yolo11n-mlla", 5, amp=False, **recipe)
+    assert len(found) == 5
+    assert min(found) > 0
+
+
+def test_a_training_that_fails_costs_the_others_nothing(recipe, tmp_path, capsys):
+    assert gpu_amp.compare(tmp_path / "amp.csv", ("yolo11n-mlla",), 1, **recipe) == 1
+    assert "yolo11n-mlla: RuntimeError: Ultralytics switched AMP off" in capsys.readouterr().out  # as on every CPU
+
+
+def test_losses_become_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_amp, "losses", lambda name, steps, amp: [1.0 + amp] * steps)
+    assert gpu_amp.compare(tmp_path / "amp.csv", ("one", "two"), 2) == 0
     with (tmp_path / "amp.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["model"], row["step"]) for row in rows] == [("yolo11n-mlla", str(i)) for i in range(3)]
-    assert all(float(row["float32"]) == float(row["amp"]) > 0 for row in rows)  # there is no AMP on a CPU
-    assert "yolo11n-mlla: float32" in capsys.readouterr().out
+        assert list(csv.reader(file))[1:] == [[m, str(i), "1.0", "2.0"] for m in ("one", "two") for i in range(2)]
+    assert "one: float32 1.000 -> 1.000, AMP 2.000 -> 2.000, 0 losses missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("found", [[1.0, math.nan, 1.0], [1.0, 1.0]], ids=["not a number", "stopped early"])

@@ -55,7 +55,7 @@ def test_right_answers_pass(small_cpu, dtype):
 
 
 def test_a_wrong_output_is_not_timed(small_cpu):
-    with pytest.raises(RuntimeError, match=r"refusing to time a wrong answer: scan by us in .*output is off by"):
+    with pytest.raises(RuntimeError, match=r"refusing to time a wrong answer: scan S1 by us in .*output is off by"):
         gpu_ops.check("scan", "us", lambda *a: 1.01 * gpu_ops.plain(*a), torch.float32)
 
 
@@ -67,21 +67,25 @@ def test_a_wrong_gradient_is_not_timed(small_cpu):
         gpu_ops.check("scan", "us", wrong, torch.float32)
 
 
-def test_our_own_wrong_answer_stops_the_run_and_a_peers_does_not(small_cpu):
-    def wrong(*args):
-        return -gpu_ops.plain(*args)
-
-    with pytest.raises(RuntimeError, match="refusing"):
-        gpu.checked("scan", "yolomix triton", wrong, torch.float32)
-    assert gpu.checked("scan", "a peer", wrong, torch.float32).startswith("not available: RuntimeError: refusing")
+@pytest.mark.parametrize(("name", "ours"), [("yolomix triton", True), ("a peer", False)])
+def test_a_wrong_answer_is_a_row_and_ours_is_remembered(small_cpu, results, monkeypatch, name, ours):
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(gpu_ops, "problems", lambda: [gpu_ops.Problem("scan", "S4", 1, torch.float32)])
+    monkeypatch.setattr(gpu_ops, "contestants", lambda op: {name: lambda *args: -gpu_ops.plain(*args)})
+    gpu.operators(results, 1e6, 1e6)
+    assert [row["note"][:42] for row in rows(results)] == ["not available: RuntimeError: refusing to t"] * 2
+    assert results.wrong is ours
 
 
 def test_every_target_has_its_rows():
     found = list(gpu_ops.problems())
-    assert len(found) == 2 * 4 * 3 * 2
-    assert {p.batch for p in found[:16]} == {32}
+    assert len(found) == 2 * 4 * 3 * 3
+    assert {p.batch for p in found[:24]} == {32}
     assert gpu_models.Case("mamba-yolo-t", True, True, False, gpu_models.FOUR_COPY) in list(gpu_models.cases())[:3]
     assert "four copies, yolomix triton" in gpu_ops.contestants("ss2d")
+    cases = list(gpu_models.cases())
+    assert len(cases) == len(set(cases)) == 2 + len(gpu_models.MODELS) * 8
+    assert sum(case.compiled for case in cases[:5]) == 2
 
 
 def test_without_a_gpu_it_says_what_is_missing(tmp_path, capsys, monkeypatch):

@@ -32,6 +32,11 @@ class Code:
         """Loops without a loop inside."""
         return _innermost(self.loops)
 
+    @property
+    def spills_in_loops(self) -> int:
+        """Accesses to spilled registers in innermost loops."""
+        return sum(bool(SPILL.search(line)) for body in self.innermost for line in body)
+
     def instructions(self, elements: int, exponentials: int) -> float:
         """Instructions per element of the smallest loop with that many exponentials or more, for one lane."""
         busy = [body for body in self.loops if sum("MUFU" in line for line in body) >= exponentials]

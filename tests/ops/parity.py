@@ -29,7 +29,7 @@ def compared(table: Sequence[Backend]) -> pytest.MarkDecorator:
 def prepared(row: Backend, tensors: Tensors, order: Callable[[Tensors], tuple[object, ...]]) -> Tensors:
     """The tensors where and in the widest type that the backend takes them, ready for gradients."""
     if row.device == "cuda" and not torch.cuda.is_available():
-        pytest.skip(f"{row.name}: no GPU here")
+        pytest.skip(f"GPU check did not run: {row.name} needs a GPU")
     reasons: list[str] = []
     for dtype in TOLERANCE:
         moved = {name: cast(x, dtype).to(row.device or "cpu") for name, x in tensors.items()}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -163,6 +166,19 @@ def test_a_backend_that_raises_or_gives_no_number_is_not_trusted(arguments, monk
     assert "off by nan" in selftest.refusal(NUMBA.module, "cpu", False)
 
 
+@pytest.mark.parametrize("capturing", [True, False])
+def test_what_says_nothing_about_a_backend_is_not_remembered(monkeypatch, untested, capturing):
+    def full(*args):
+        raise torch.cuda.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    monkeypatch.setattr(selftest, "answer", full)
+    said = "a CUDA graph is being captured: run the model once before" if capturing else "no memory left"
+    with pytest.raises(RuntimeError, match=said):
+        selftest.refusal(NUMBA.module, "cuda" if capturing else "cpu", False)
+    assert selftest.refusal.cache_info().currsize == 0
+
+
 def test_report_covers_every_operator_and_finds_numba_sound():
     found = {(s.op, s.backend): s.reasons for s in selftest.report()}
     assert found["selective_scan", "numba"] == found["ss2d", "numba"] == found["halo_attention", "eager"] == ()
@@ -214,3 +230,28 @@ def test_no_file_format_takes_a_named_backend(arguments):
 
 def test_the_table_of_the_scan_is_in_order_of_speed():
     assert [row.name for row in BACKENDS] == ["triton", "numba", "eager", "reference"]
+
+
+COLD = """
+import torch
+from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.ss2d import example, ss2d
+
+def both(x, *rest):
+    u, n = x.flatten(2), rest[3].shape[1]
+    B = u[:, :1].expand(-1, n, -1)
+    return ss2d(x, *rest).sum() + selective_scan(u, u, rest[3][: u.shape[1]], B, B, delta_softplus=True).sum()
+
+arguments = [x.double() for x in example.arguments("cpu")]
+found = torch.compile(both, fullgraph=True, backend="aot_eager")(*arguments)
+assert torch.equal(found, both(*arguments))
+"""
+
+
+def test_a_process_that_starts_with_a_compiled_graph_takes_two_operators_and_says_what_is_slow():
+    environment = os.environ | {"YOLOMIX_BACKEND": "auto"}
+    done = subprocess.run([sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for operator in ("ss2d", "selective_scan"):
+        assert done.stderr.count(f"{operator} runs on eager, because") == 1
+    assert "numba: it computes in float32, which is less than torch.float64" in done.stderr

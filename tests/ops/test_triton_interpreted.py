@@ -64,4 +64,4 @@ def test_activation_checkpointing_changes_nothing():
 
 def test_registered_operators_pass_the_check_of_torch():
     assert set(report()["registered"]) == {"SUCCESS"}
-    assert len(report()["registered"]) == 8
+    assert len(report()["registered"]) == 12

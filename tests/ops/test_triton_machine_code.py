@@ -66,6 +66,13 @@ def test_forward_is_at_most_11_instructions_per_element_and_spills_nothing(built
     assert code.instructions(STATES * plan.UNROLL, STATES * plan.UNROLL) <= 11
 
 
+@pytest.mark.parametrize("rank", [4, 8])
+def test_forward_of_a_training_keeps_to_the_registers_that_it_is_planned_with(built, rank):
+    code = built(scan_forward, MAP | FORWARD | {"R": rank, "MARKS": True})
+    assert code.registers * plan.BLOCK * plan.TRAINING.warps <= 65536
+    assert not code.spills_in_loops
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["states", "gradients"])
 def test_pass_over_chunk_ends_is_at_most_8_instructions_per_element(built, back):
     code = built(scan_ends, MAP | ENDS | {"BACK": back})
@@ -85,7 +92,7 @@ def test_backward_is_at_most_34_instructions_per_element_and_spills_nothing(buil
 @pytest.mark.parametrize("rank", [8, 16, 32, 64])
 def test_loops_spill_nothing_at_any_rank_of_delta(built, rank):
     code = built(scan_backward, MAP | BACKWARD | {"R": rank})
-    assert not [line for body in code.innermost for line in body if machine_code.SPILL.search(line)]
+    assert not code.spills_in_loops
 
 
 def test_a_kernel_without_a_loop_of_exponentials_is_not_measured(built):

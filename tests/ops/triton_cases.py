@@ -31,7 +31,7 @@ SCANS: dict[str, Row] = {
     "plain": {"shape": (1, 4, 8, 2, 0), "skip": False, "bias": False, "softplus": False},
     "chunks": {"shape": (1, 5, 27, 8, 1), "marks": 4, "last": True},
     "one state": {"shape": (1, 7, 6, 1, 1), "order": "channels last"},
-    "twenty states": {"shape": (1, 3, 6, 20, 1), "order": "strided"},
+    "twenty states": {"shape": (1, 3, 6, 20, 1), "order": "strided", "gate": True},
     "forty states": {"shape": (1, 17, 4, 40, 1)},
     "bfloat16": {"shape": (1, 4, 7, 4, 2), "dtype": "bfloat16", "gate": True},
     "float16": {"shape": (1, 4, 7, 4, 1), "dtype": "float16"},
@@ -47,6 +47,7 @@ MAPS: dict[str, Row] = {
     "chunks": {"shape": (1, 3, 5, 5, 4, 3), "marks": 4},
     "main sizes": {"shape": (1, 8, 2, 2, 16, 2), "order": "channels last"},
     "one state": {"shape": (1, 8, 3, 2, 1, 8)},
+    "strided": {"shape": (1, 5, 2, 3, 3, 2), "order": "strided"},
     "bfloat16": {"shape": (1, 4, 2, 3, 4, 1), "dtype": "bfloat16"},
     "wide": {"shape": (1, 4, 2, 3, 4, 20), "wide": True},
 }
@@ -74,23 +75,25 @@ def scan_leaves(row: Row, device: str) -> list[Tensor | None]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device)
 
-    u, delta = (ordered(normal(batch, channels, length).to(dtype), row) for _ in range(2))
+    u, delta = (channels_last(normal(batch, channels, length).to(dtype), row) for _ in range(2))
     matrix = (batch, groups, states, length) if groups else (batch, states, length)
     B, C = normal(*matrix).to(dtype), normal(*matrix).to(dtype)
     A = -torch.rand(channels, states, device=device) * 4 - 0.1
     D = normal(channels) if row.get("skip", True) else None
-    z = ordered(normal(batch, channels, length).to(dtype), row) if row.get("gate") else None
+    z = channels_last(normal(batch, channels, length).to(dtype), row) if row.get("gate") else None
     bias = normal(channels) - 1 if row.get("bias", True) else None
-    return [u, delta if row.get("softplus", True) else delta.abs() / 8, A, B, C, D, z, bias]
+    found = [u, delta if row.get("softplus", True) else delta.abs() / 8, A, B, C, D, z, bias]
+    return [None if x is None else strided(x, row) for x in found]
 
 
-def ordered(x: Tensor, row: Row) -> Tensor:
-    """The same values in another order of memory."""
-    if row.get("order") == "channels last":
-        return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    if row.get("order") == "strided":
-        return torch.stack([x, x + 1], dim=-1)[..., 0]
-    return x
+def channels_last(x: Tensor, row: Row) -> Tensor:
+    """The same values with channels next to each other in memory, if the case wants that."""
+    return x.movedim(1, -1).contiguous().movedim(-1, 1) if row.get("order") == "channels last" else x
+
+
+def strided(x: Tensor, row: Row) -> Tensor:
+    """The same values with gaps between them, if the case wants that."""
+    return torch.stack([x, x + 1], dim=-1)[..., 0] if row.get("order") == "strided" else x
 
 
 def map_leaves(row: Row, device: str) -> list[Tensor | None]:
@@ -101,10 +104,10 @@ def map_leaves(row: Row, device: str) -> list[Tensor | None]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device)
 
-    x = ordered(normal(batch, channels, height, width).to(getattr(torch, row.get("dtype", "float32"))), row)
+    x = channels_last(normal(batch, channels, height, width).to(getattr(torch, row.get("dtype", "float32"))), row)
     weights = [normal(4, rank + 2 * states, channels) / channels**0.5, normal(4, channels, rank) / 2]
     A = -torch.rand(4 * channels, states, device=device) * 4 - 0.1
-    return [x, *weights, normal(4, channels) - 1, A, normal(4 * channels)]
+    return [strided(leaf, row) for leaf in (x, *weights, normal(4, channels) - 1, A, normal(4 * channels))]
 
 
 def measure(name: str, device: str) -> list[float]:
@@ -139,7 +142,7 @@ def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def compiled(device: str, engine: str) -> list[float]:
     """Differences between eager and ``torch.compile(fullgraph=True)``, outputs and gradients; one graph, no break."""
-    leaves = map_leaves(MAPS["row"], device)
+    leaves = map_leaves(MAPS["strided"], device)  # states that are padded
 
     def loss(*args: Tensor) -> Tensor:
         if ss2d_triton.refusals(*args):
@@ -183,10 +186,21 @@ def _both(
 
 def registered(device: str) -> list[str]:
     """What torch's own check of a registered operator says about each of ours."""
-    scan = [None if x is None else x.requires_grad_() for x in scan_leaves(SCANS["groups"], device)]
-    found = torch.library.opcheck(scan_triton.scan_op, (*scan, True, True, True))
-    cells = [x.requires_grad_() for x in map_leaves(MAPS["row"], device)]
-    return [*found.values(), *torch.library.opcheck(ss2d_triton.ss2d_op, (*cells, True)).values()]
+    scan, cells = scan_leaves(SCANS["groups"], device), map_leaves(MAPS["strided"], device)
+    out, last, raw, marks = scan_triton.scan_op(*scan, True, True, True)
+    scan_back = (torch.randn_like(out), torch.randn_like(last), *scan, True, raw, marks)
+    total, kept = ss2d_triton.ss2d_op(*cells, True)
+    map_back = (torch.randn_like(total), *cells, kept)
+    for leaf in (*scan, *cells):
+        if leaf is not None:
+            leaf.requires_grad_()
+    found = [
+        torch.library.opcheck(scan_triton.scan_op, (*scan, True, True, True)),
+        torch.library.opcheck(ss2d_triton.ss2d_op, (*cells, True)),
+        torch.library.opcheck(scan_triton.scan_backward_op, scan_back, test_utils=["test_schema", "test_faketensor"]),
+        torch.library.opcheck(ss2d_triton.ss2d_backward_op, map_back, test_utils=["test_schema", "test_faketensor"]),
+    ]
+    return [verdict for row in found for verdict in row.values()]
 
 
 def report(device: str) -> dict[str, Any]:

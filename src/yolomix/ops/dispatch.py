@@ -52,7 +52,8 @@ class Backend:
     def load(self) -> ModuleType:
         """Import the file of this backend."""
         import_once(self.module)
-        return sys.modules[self.module]
+        package, _, name = self.module.rpartition(".")
+        return getattr(sys.modules[package], name)  # type: ignore[no-any-return]
 
     def refusals(self, x: torch.Tensor, args: tuple[object, ...], named: bool = False) -> list[str]:
         """The reasons why this backend cannot take the arguments, as sentences; empty when it can.
@@ -121,7 +122,7 @@ def _torch_export() -> bool:
 
 @constant_in_graphs
 def import_once(module: str) -> None:
-    """Import a module; ``torch.compile`` follows a lookup of an imported one, but breaks the graph at an import."""
+    """Import a module. ``torch.compile`` breaks a graph at imports, and sees ``sys.modules`` as it was at the start."""
     importlib.import_module(module)
 
 
@@ -218,12 +219,13 @@ def _sentences(refused: dict[str, list[str]]) -> str:
 _announced: set[tuple[str, str, int]] = set()
 
 
+@constant_in_graphs
 def _announce(op: str, name: str, refused: dict[str, list[str]], level: int) -> None:
     """Say once per operator and process which backend runs and why the faster ones do not.
 
     A warning if one of those is made for this device, since Python shows a warning to people who set up no logging.
     """
-    if torch.compiler.is_compiling() or (op, name, level) in _announced:
+    if (op, name, level) in _announced:
         return
     _announced.add((op, name, level))
     why = f", because\n{_sentences(refused)}" if refused else ""

@@ -67,7 +67,17 @@ def reasons(row: Backend) -> list[str]:
 
 @functools.cache
 def refusal(module: str, device: str, gradients: bool) -> str | None:
-    """The reason not to trust a backend, or None; once per process and argument."""
+    """The reason not to trust a backend, or None; once per process and argument.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured, in which nothing can be compared.
+        torch.cuda.OutOfMemoryError: the GPU is full, which says nothing about the backend.
+    """
+    if device == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "a backend is tested before its first use, and now a CUDA graph is being captured: run the model once "
+            "before that, as PyTorch asks for every capture"
+        )
     package = module.rpartition(".")[0]
     args = importlib.import_module(f"{package}.example").arguments
     try:
@@ -75,6 +85,8 @@ def refusal(module: str, device: str, gradients: bool) -> str | None:
             got = answer(module, args(device), gradients)
             want = answer(f"{package}.reference", args(device), gradients)
             error = max(distance(x, y) for x, y in zip(got, want, strict=True))
+    except torch.cuda.OutOfMemoryError:
+        raise
     except Exception as failure:  # noqa: BLE001  (whatever a framework raises on this machine is a reason)
         return f"its self-test on {device} raised {type(failure).__name__}: {first_line(failure)}"
     if not error <= TOLERANCE:  # not a number is wrong as well

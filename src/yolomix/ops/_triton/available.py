@@ -44,7 +44,7 @@ def _toolchain() -> str | None:
     named = os.environ.get("CC")
     if named and shutil.which(named) is None:
         return f"Triton builds its launcher with the C compiler named by CC, and {named!r} is not found"
-    if not named and not any(shutil.which(name) for name in ("gcc", "clang", "cc")):
+    if not named and not any(shutil.which(name) for name in ("gcc", "clang")):
         return "Triton builds its launcher with a C compiler, and neither gcc nor clang is found: install one or set CC"
     return None
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, sigmoid, softplus
+from yolomix.ops._triton.parts import LOG2E, SIZES, advance, inside, locate, program, sigmoid, softplus
 
 LN2 = tl.constexpr(0.6931471805599453)
 CHANNELS = [
@@ -131,7 +131,7 @@ def unproject(
     tl.store(p_gw, gw, mask=(i_d < channels)[:, None])
 
 
-@triton.jit(do_not_specialize_on_alignment=CHANNELS)
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=CHANNELS)
 def scan_backward(
     p_x, p_q, p_delta, p_row, p_w, p_bias, p_a, p_d, p_state, p_sum, p_end, p_mark, p_scratch, p_steps,
     p_gx, p_gdelta, p_grow, p_ga, p_gw, p_gbias, p_gd,
@@ -258,8 +258,8 @@ def scan_backward(
                     tl.store(p_steps + (2 * (i_t * TS + i) + 1) * BD, gdt)
                 else:
                     tl.store(p_gdelta + o * s_l, gdt, mask=m_t)
+        tl.debug_barrier()
         if R > 0:
-            tl.debug_barrier()
             unproject(
                 p_gdt, p_row + 2 * N, p_grow + 2 * N, p_w, p_gw, CG - i_c * BD, i_m == 0, t, tl.minimum(end - t, LM),
                 k, L, H, W, s_rl,

@@ -22,7 +22,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolomix.ops._triton.parts import LOG2E, advance, inside, locate, program, sigmoid, softplus
+from yolomix.ops._triton.parts import LOG2E, SIZES, advance, inside, locate, program, sigmoid, softplus
 
 CHANNELS = [
     "p_x",
@@ -56,7 +56,7 @@ def raw_delta(p_delta, row, b_w, b_bias, r, m_c, N: tl.constexpr, R: tl.constexp
         return b_bias + tl.load(p_delta, mask=m_c, other=0.0).to(tl.float32)
 
 
-@triton.jit(do_not_specialize_on_alignment=CHANNELS)
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=CHANNELS)
 def scan_ends(
     p_x, p_delta, p_row, p_w, p_bias, p_a, p_state, p_sum,
     L, H, W, CG, NS, RS, NC, LC,
@@ -118,7 +118,7 @@ def scan_ends(
     tl.store(p_sum + o_end * CG + c, total, mask=m_c)
 
 
-@triton.jit(do_not_specialize_on_alignment=CHANNELS)
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=CHANNELS)
 def scan_forward(
     p_x, p_delta, p_row, p_w, p_bias, p_a, p_d, p_z, p_y, p_raw, p_state, p_sum, p_mark, p_last,
     L, H, W, CG, NS, RS, NC, LC,

@@ -11,7 +11,18 @@ from torch import Tensor
 
 from yolomix.ops._triton.backward import scan_backward
 from yolomix.ops._triton.forward import scan_ends, scan_forward
-from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, MARK, SEGMENT, UNROLL, Sizes, chunks, tile
+from yolomix.ops._triton.plan import (
+    BACKWARD,
+    BLOCK,
+    FORWARD,
+    MARK,
+    SEGMENT,
+    TRAINING,
+    UNROLL,
+    Sizes,
+    chunks,
+    tile,
+)
 
 
 @dataclass(frozen=True)
@@ -98,27 +109,26 @@ class Scan:
 
 
 def forward(
-    scan: Scan, y: Tensor, z: Tensor | None, raw: Tensor | None, train: bool, last: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Write the outputs into y, and those before the gate into ``raw``.
+    scan: Scan, y: Tensor, z: Tensor | None, raw: Tensor | None, marks: Tensor | None, last: bool
+) -> Tensor | None:
+    """Write the outputs into y, those before the gate into ``raw``, and what ``backward`` needs into ``marks``.
 
-    y: (B, L, K * channels), of a map (B, K, L, channels); z and raw: of the shape of x.
-    Returns the marks that ``backward`` needs (one element without ``train``) and the last state (B, K, N, channels).
+    y: (B, L, K * channels), of a map (B, K, L, channels); z and raw: of the shape of x; marks: (B, K, sizes.marks, N,
+    channels) float32. Returns the last state (B, K, N, channels) if it is asked for.
     """
     s, x = scan.sizes, scan.x
     with on_device(x):
-        cut = chunks(s, BLOCK, FORWARD, x.device)
+        cut = chunks(s, BLOCK, FORWARD if marks is None else TRAINING, x.device)
         state, total = scan.ends(x, cut, back=False)
-        marks = scan.states(s.marks) if train else scan.empty(1)
         final = scan.states(1)[:, :, 0] if last else None
         scan_forward[(s.sequences(BLOCK) * cut[0],)](
             x, scan.steps, scan.rows, _or(scan.w, x), _or(scan.bias, x), scan.A, _or(scan.D, x), _or(z, x),
-            y, _or(raw, y), state, total, marks, _or(final, x),
+            y, _or(raw, y), state, total, _or(marks, state), _or(final, x),
             *scan.geometry(cut), s.step, s.x_group, *s.y_strides, *s.row_strides,
-            BD=BLOCK, U=UNROLL, LM=MARK, CHUNKED=cut[0] > 1, MARKS=train, LAST=last,
+            BD=BLOCK, U=UNROLL, LM=MARK, CHUNKED=cut[0] > 1, MARKS=marks is not None, LAST=last,
             SKIP=scan.D is not None, GATE=z is not None, **scan.flags(UNROLL),
         )  # fmt: skip
-    return marks, final
+    return final
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,14 @@ def empty_sequences(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 def rows(B: Tensor, C: Tensor, sizes: Sizes) -> Tensor:
     """B and C of every step side by side, (B, L, G, 2N) float32, zero where N pads the states."""
-    out = B.new_zeros((sizes.batch, sizes.length, sizes.groups, 2, sizes.N), dtype=torch.float32)
+    out = B.new_empty((sizes.batch, sizes.length, sizes.groups, 2, sizes.N), dtype=torch.float32)
+    out[..., sizes.states :] = 0
     for part, matrix in enumerate((B, C)):
         grouped = matrix if matrix.dim() == 4 else matrix[:, None]
         by_step = grouped.permute(0, 3, 1, 2)  # (B, L, G', N)
-        out[:, :, :, part, : sizes.states] = by_step.repeat_interleave(sizes.groups // by_step.shape[2], dim=2)
+        shared = sizes.groups // by_step.shape[2]
+        for i in range(shared):
+            out[:, :, i::shared, part, : sizes.states] = by_step
     return out.flatten(3)
 
 
@@ -54,7 +57,7 @@ def rates(A: Tensor) -> Tensor:
 
 def rates_gradient(found: Tensor, A: Tensor) -> Tensor:
     """Gradient of A from (B, G, chunks, channels, N)."""
-    return found.sum((0, 2))[..., : A.shape[1]].reshape(A.shape).to(A.dtype)
+    return found.sum((0, 2))[..., : A.shape[1]].reshape(A.shape).to(A.dtype).contiguous()
 
 
 def channel_gradient(found: Tensor, parameter: Tensor | None) -> Tensor:

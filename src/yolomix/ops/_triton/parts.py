@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+SIZES = ["L", "H", "W", "NC"]  # neither alignment nor a size of one is worth another compilation
 
 
 @triton.jit

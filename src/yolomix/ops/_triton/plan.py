@@ -23,14 +23,18 @@ class Fill:
     Args:
         warps: what a multiprocessor holds at a time, by the registers of the kernel.
         least: chunks below which the pass over chunk ends costs more than the idle part of the device.
+        ends: how long that pass takes, in parts of the kernel itself.
     """
 
     warps: int
     least: int
+    ends: float
 
 
-FORWARD = Fill(warps=16, least=3)  # the pass over ends is as long as 0.8 of the kernel itself
-BACKWARD = Fill(warps=8, least=2)  # and 0.2 of it here
+FORWARD = Fill(warps=16, least=3, ends=0.8)
+TRAINING = Fill(warps=12, least=3, ends=0.8)  # the forward kernel that saves states
+BACKWARD = Fill(warps=8, least=2, ends=0.2)
+CARRY = 2  # steps that carrying over the states of one chunk takes
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,10 @@ def chunks(sizes: Sizes, block: int, fill: Fill, device: torch.device) -> tuple[
     """Chunks of a sequence, and the steps of each: a multiple of ``MARK``.
 
     As many as fit the device at once, so that no second wave runs with a few programs; and no more than that carrying
-    over the chunks before one, at about two steps each, takes as long as the chunk.
+    over the chunks before one takes as long as the chunk.
     """
     fit = fill.warps * multiprocessors(device) // sizes.sequences(block)
-    count = min(fit, sizes.length // SHORTEST, math.isqrt(sizes.length // 2))
+    count = min(fit, sizes.length // SHORTEST, math.isqrt(sizes.length // CARRY))
     steps = -(-sizes.length // (count if count >= fill.least else 1))
     steps = -(-steps // MARK) * MARK
     return -(-sizes.length // steps), steps
@@ -147,14 +151,15 @@ def chunks(sizes: Sizes, block: int, fill: Fill, device: torch.device) -> tuple[
 def pictures(sizes: Sizes, block: int, fill: Fill, device: torch.device, most: int) -> int:
     """Pictures worked on at a time: of at most ``most`` the number that leaves the device idle least, if equal more."""
 
-    def steps(count: int) -> int:
+    def steps(count: int) -> float:
         """Steps that pass until so many pictures are done, all programs of a wave walking together."""
         part = replace(sizes, batch=count)
         cut, length = chunks(part, block, fill, device)
         waves = -(-part.sequences(block) * cut // (fill.warps * multiprocessors(device)))
-        return waves * min(length, sizes.length)
+        before = cut - 1
+        return waves * (min(length, sizes.length) * (1 + fill.ends * before / cut) + CARRY * before)
 
-    def total(count: int) -> int:
+    def total(count: int) -> float:
         parts, rest = divmod(sizes.batch, count)
         return parts * steps(count) + (steps(rest) if rest else 0)
 

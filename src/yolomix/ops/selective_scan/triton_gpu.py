@@ -78,10 +78,16 @@ def scan_op(
     out = layout.empty_sequences(u)
     raw = layout.empty_sequences(u) if train and z is not None else None
     gate = None if z is None else layout.channel_last(z)
-    marks, last = forward(scan, out, gate, raw, train, return_last_state)
+    marks = scan.states(scan.sizes.marks) if train else None
+    last = forward(scan, out, gate, raw, marks, return_last_state)
     nothing = u.new_empty(0, dtype=torch.float32)
     state = nothing if last is None else layout.state_out(last, scan.sizes.states).contiguous()
-    return out.transpose(1, 2), state, u.new_empty(0) if raw is None else raw, marks if train else nothing.clone()
+    return (
+        out.transpose(1, 2),
+        state,
+        u.new_empty(0) if raw is None else raw,
+        nothing.clone() if marks is None else marks,
+    )
 
 
 @scan_op.register_fake
@@ -198,14 +204,15 @@ def _scan(
 ) -> Scan:
     s = _sizes(u, A, B, C)
     x, steps = layout.channel_last(u), layout.channel_last(delta)
-    return Scan(s, x, steps, layout.rows(B, C, s), None, delta_bias, layout.rates(A), D, delta_softplus)
+    D, bias = (None if p is None else p.contiguous() for p in (D, delta_bias))
+    return Scan(s, x, steps, layout.rows(B, C, s), None, bias, layout.rates(A), D, delta_softplus)
 
 
 def _ungate(dout: Tensor, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the outputs before the gate, and of z, for out = raw * silu(z)."""
-    wide = z.float()
-    gate = torch.sigmoid(wide)
-    silu = wide * gate
+    dout, z_ = dout.float(), z.float()
+    gate = torch.sigmoid(z_)
+    silu = z_ * gate
     dz = layout.empty_sequences(z).transpose(1, 2)
     dz.copy_(dout * raw.transpose(1, 2) * (gate + silu * (1 - gate)))
     return dout * silu, dz

@@ -10,6 +10,7 @@ again there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
-from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, Sizes, pictures, tile
+from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, TRAINING, Fill, Sizes, pictures, tile
+from yolomix.ops.precision import full_precision
 
-ROOM = 1 << 26  # bytes of what all directions write that are held at a time
+ROOM = 1 << 26  # bytes of what all directions write in a backward pass, held at a time; forward it is 2, 4 of that
 
 
 def refusals(
@@ -52,17 +54,17 @@ def ss2d_op(
 ) -> tuple[Tensor, Tensor]:
     """The scan as one operator: its outputs, and marks for the backward pass (no elements without ``train``)."""
     cells = x.permute(0, 2, 3, 1).contiguous()
-    parameters = _Parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    s = _sizes(x, dt_projs_weight, A)
+    parameters = _Parameters(s, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     out = x.new_empty(cells.shape, dtype=torch.float32)
-    marks = []
-    for part in parameters.parts(cells, train=False):
+    marks = out.new_empty(s.batch, s.groups, s.marks, s.N, s.channels) if train else None
+    held = 4 * 4 * s.length * s.channels  # bytes of the outputs of a picture, four directions of float32
+    for part in _parts(s, BLOCK, TRAINING if train else FORWARD, x.device, (2 if train else 4) * ROOM // held):
         scan = parameters.scan(cells[part])
-        y = scan.empty(scan.sizes.batch, 4, scan.sizes.length, scan.sizes.channels)
-        mark, _ = forward(scan, y, None, None, train, False)
+        y = scan.empty(scan.sizes.batch, 4, s.length, s.channels)
+        forward(scan, y, None, None, None if marks is None else marks[part], False)
         torch.sum(y, 1, out=out[part].flatten(1, 2))
-        marks.append(mark)
-    kept = (marks[0] if len(marks) == 1 else torch.cat(marks)) if train else out.new_empty(0)
-    return out.permute(0, 3, 1, 2), kept
+    return out.permute(0, 3, 1, 2), out.new_empty(0) if marks is None else marks
 
 
 @ss2d_op.register_fake
@@ -75,9 +77,8 @@ def _(
     D: Tensor,
     train: bool,
 ) -> tuple[Tensor, Tensor]:
-    batch, channels, height, width = x.shape
-    s = Sizes(batch, 4, channels, int(A.shape[1]), int(dt_projs_weight.shape[2]), height, width)
-    out = x.new_empty((batch, height, width, channels), dtype=torch.float32).permute(0, 3, 1, 2)
+    s = _sizes(x, dt_projs_weight, A)
+    out = x.new_empty((s.batch, s.height, s.width, s.channels), dtype=torch.float32).permute(0, 3, 1, 2)
     marks = (s.batch, s.groups, s.marks, s.N, s.channels) if train else (0,)
     return out, x.new_empty(marks, dtype=torch.float32)
 
@@ -95,12 +96,16 @@ def ss2d_backward_op(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the six arguments."""
     cells, q = x.permute(0, 2, 3, 1).contiguous(), dout.permute(0, 2, 3, 1).contiguous()
-    parameters = _Parameters(x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
+    s = _sizes(x, dt_projs_weight, A)
+    block = tile(s.N)
+    parameters = _Parameters(s, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     dx = torch.empty_like(cells)
     totals: list[Tensor] = []
-    for part in parameters.parts(cells, train=True):
-        gradients = parameters.gradients(cells[part], q[part], marks[part], dx[part])
-        totals = gradients if not totals else [a.add_(b) for a, b in zip(totals, gradients, strict=True)]
+    held = 4 * 4 * s.length * (s.channels + s.blocks(block) * s.row)  # of the gradients, with a copy of rows per block
+    with full_precision(x):  # autograd may call from inside autocast
+        for part in _parts(s, block, BACKWARD, x.device, max(2, ROOM // held)):
+            gradients = parameters.gradients(cells[part], q[part], marks[part], dx[part])
+            totals = gradients if not totals else [a.add_(b) for a, b in zip(totals, gradients, strict=True)]
     dx_proj, dw, dbias, dA, dD = totals
     return dx.permute(0, 3, 1, 2), dx_proj, dw, dbias, dA, dD
 
@@ -139,36 +144,24 @@ ss2d_op.register_autograd(_gradients, setup_context=_keep)
 class _Parameters:
     """The parameters as the kernels read them; all are float32."""
 
-    def __init__(self, x_proj_weight: Tensor, w: Tensor, bias: Tensor, A: Tensor, D: Tensor):
-        self.channels, self.rank, self.states = x_proj_weight.shape[2], w.shape[2], A.shape[1]
-        self.sizes = Sizes(1, 4, self.channels, self.states, self.rank, 1, 1)
+    def __init__(self, sizes: Sizes, x_proj_weight: Tensor, w: Tensor, bias: Tensor, A: Tensor, D: Tensor):
+        self.sizes = sizes
         self.projection = self._rows(x_proj_weight)  # (4 * row, D)
         self.w = w.flatten(0, 1).t().contiguous()  # (R, 4D)
-        self.bias, self.A, self.D = bias.flatten(), layout.rates(A), D
+        self.bias, self.A, self.D = bias.flatten().contiguous(), layout.rates(A), D.contiguous()
 
     def _rows(self, weight: Tensor) -> Tensor:
         """x_proj (4, R + 2N, D) in the order and padding of the kernels' rows."""
         s = self.sizes
-        r, b, c = torch.split(weight, [self.rank, self.states, self.states], dim=1)
-        states, numbers = (0, 0, 0, s.N - self.states), (0, 0, 0, s.R - self.rank)
+        r, b, c = torch.split(weight, [s.rank, s.states, s.states], dim=1)
+        states, numbers = (0, 0, 0, s.N - s.states), (0, 0, 0, s.R - s.rank)
         return torch.cat([F.pad(b, states), F.pad(c, states), F.pad(r, numbers)], dim=1).flatten(0, 1)
 
     def scan(self, cells: Tensor) -> Scan:
         """The scan of pictures (B, H, W, D)."""
-        batch, height, width, channels = cells.shape
-        s = Sizes(batch, 4, channels, self.states, self.rank, height, width)
+        s = replace(self.sizes, batch=cells.shape[0])
         rows = cells.flatten(0, 2).float() @ self.projection.t()
         return Scan(s, cells, None, rows, self.w, self.bias, self.A, self.D, True)
-
-    def parts(self, cells: Tensor, train: bool) -> Iterator[slice]:
-        """The pictures (B, H, W, D) a few at a time; two at least, or launches would take longer than the work."""
-        batch, height, width, channels = cells.shape
-        s = Sizes(batch, 4, channels, self.states, self.rank, height, width)
-        block, fill = (tile(s.N), BACKWARD) if train else (BLOCK, FORWARD)
-        rows = s.blocks(block) * s.row if train else 0  # gradients of the rows, one copy per block of channels
-        step = pictures(s, block, fill, cells.device, max(2, ROOM // (16 * s.length * (channels + rows))))
-        for start in range(0, batch, step):
-            yield slice(start, start + step)
 
     def gradients(self, cells: Tensor, q: Tensor, marks: Tensor, dx: Tensor) -> list[Tensor]:
         """Write the gradient of the pictures (B, H, W, D) into dx; those of the parameters as ``ss2d`` has them."""
@@ -187,5 +180,17 @@ class _Parameters:
     def _weight(self, rows: Tensor) -> Tensor:
         """Rows in the kernels' order and padding as x_proj, (4, R + 2N, D)."""
         s = self.sizes
-        b, c, r = torch.split(rows.view(4, s.row, self.channels), [s.N, s.N, s.R], dim=1)
-        return torch.cat([r[:, : self.rank], b[:, : self.states], c[:, : self.states]], dim=1)
+        b, c, r = torch.split(rows.view(4, s.row, s.channels), [s.N, s.N, s.R], dim=1)
+        return torch.cat([r[:, : s.rank], b[:, : s.states], c[:, : s.states]], dim=1)
+
+
+def _sizes(x: Tensor, dt_projs_weight: Tensor, A: Tensor) -> Sizes:
+    batch, channels, height, width = x.shape
+    return Sizes(batch, 4, channels, int(A.shape[1]), int(dt_projs_weight.shape[2]), height, width)
+
+
+def _parts(sizes: Sizes, block: int, fill: Fill, device: torch.device, most: int) -> Iterator[slice]:
+    """The pictures a few at a time."""
+    step = pictures(sizes, block, fill, device, max(1, most))
+    for start in range(0, sizes.batch, step):
+        yield slice(start, start + step)
