@@ -62,6 +62,10 @@ def test_activation_checkpointing_changes_nothing():
     assert report()["checkpointed"] == [0.0] * 7
 
 
+def test_gradients_inside_autocast_are_the_same():
+    assert report()["inside autocast"] == [0.0] * 6
+
+
 def test_registered_operators_pass_the_check_of_torch():
     assert set(report()["registered"]) == {"SUCCESS"}
     assert len(report()["registered"]) == 12

@@ -173,6 +173,16 @@ def checkpointed(device: str) -> list[float]:
     return [(a - b).abs().max().item() for a, b in _both(loss, again, map_leaves(MAPS["row"], device))]
 
 
+def inside_autocast(device: str) -> list[float]:
+    """Differences that a backward pass inside autocast makes."""
+    leaves = [x.requires_grad_() for x in map_leaves(MAPS["row"], device)]
+    loss = ss2d_triton.run(*leaves).square().sum()
+    outside = torch.autograd.grad(loss, leaves, retain_graph=True)
+    with torch.autocast(device, torch.bfloat16):
+        inside = torch.autograd.grad(loss, leaves)
+    return [(a - b).abs().max().item() for a, b in zip(inside, outside, strict=True)]
+
+
 def _both(
     one: Callable[..., Tensor], other: Callable[..., Tensor], leaves: list[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
@@ -209,6 +219,7 @@ def report(device: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: measure(name, device) for name in names}
     found["compiled"] = compiled(device, "aot_eager")
     found["checkpointed"] = checkpointed(device)
+    found["inside autocast"] = inside_autocast(device)
     found["registered"] = registered(device)
     return found
 
