@@ -116,8 +116,14 @@ def exporting() -> bool:
 
 @constant_in_graphs
 def _torch_export() -> bool:
-    """PyTorch before 2.9 answers yes while it traces for ``torch.compile``, unless asked from outside the graph."""
-    return torch.compiler.is_exporting()
+    """PyTorch before 2.9 says yes whenever it is asked in a graph, and outside of one it forgets a strict export."""
+    if torch.compiler.is_exporting():
+        return True
+    tracer = sys.modules.get("torch._dynamo.symbolic_convert")
+    try:
+        return bool(tracer.InstructionTranslator.current_tx().export) if tracer else False
+    except AttributeError:  # nothing is being traced
+        return False
 
 
 @constant_in_graphs
