@@ -87,13 +87,45 @@ def test_prediction_for_people_and_programs(trained, folder, capsys):
         "conf=0.0001",
         *TINY,
     ]
-    assert main([*words, "max_det=2"]) == DONE
-    assert capsys.readouterr().out.startswith(f"{picture}: ")
-    assert main([*words, "max_det=3", "--json"]) == DONE
-    (found,) = json.loads(capsys.readouterr().out)["pictures"]
+    assert main([*words, "max_det=2", "name=saved"]) == DONE
+    assert capsys.readouterr().out.splitlines()[1] == f"folder: {folder / 'saved'}"
+    assert (folder / "saved" / picture.name).is_file()
+    assert main([*words, "max_det=3", "save=False", "name=none", "--json"]) == DONE
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["folder"] is None
+    (found,) = answer["pictures"]
     assert found["file"] == str(picture)
     assert len(found["things"]) == 3
     assert {"name", "class", "confidence", "box"} <= found["things"][0].keys()
+
+
+def test_a_picture_that_cannot_be_read_is_a_failure(trained, tmp_path, capsys):
+    (tmp_path / "junk.jpg").write_bytes(b"no picture")
+    words = ["predict", f"model={trained[0]['weights']}", f"source={tmp_path / 'junk.jpg'}", f"project={tmp_path}"]
+    assert main([*words, *TINY]) == FAILED
+    assert "nothing could be read from the source" in capsys.readouterr().err
+
+
+def test_a_finished_training_is_not_resumed_as_another_one(trained, capsys):
+    assert main(["train", f"model={trained[0]['weights']}", "resume=True"]) == USAGE
+    assert "is a finished training, there is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_description_of_pictures_is_no_model(trained, folder, capsys):
+    pictures = folder / "cache" / data.FOLDER / "data.yaml"
+    assert main(["predict", f"model={pictures}", *TINY]) == USAGE
+    assert "describes no model, it has no backbone; a description of pictures goes to data=" in capsys.readouterr().err
+
+
+def test_a_whole_picture_has_likeliest_classes_and_no_counts():
+    classes = [{"name": "cat", "class": 0, "confidence": 0.75}, {"name": "dog", "class": 1, "confidence": 0.25}]
+    answer = {"verb": "predict", "folder": None, "pictures": [{"file": "a.jpg", "things": classes}]}
+    assert passed._text(answer) == "a.jpg: cat 0.75, dog 0.25\n"
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "yolomix", "version"], capture_output=True, text=True, check=True)
+    assert done.stdout == command("version").stdout
 
 
 def test_export_prints_the_file(trained, capsys):
@@ -131,7 +163,9 @@ def test_the_first_start_greets_on_stderr(tmp_path):
         ("train data=sample", USAGE, r"train needs a model: model=yolo11n-mlla\.yaml"),
         ("train model=yolo11n.yaml", USAGE, r"train needs data: data=FILE\.yaml, or data=sample"),
         ("train model=yolo11n.yaml data=sample epoch=3", USAGE, r"train takes no 'epoch'; near: epochs"),
-        ("train model=yolo11n.yaml data=sample epochs", USAGE, r"epochs needs a value: epochs=100"),
+        ("train model=yolo11n.yaml data=sample epochs", USAGE, r"epochs needs a value, in one word: epochs=100"),
+        ("train --model yolo11n.yaml data=sample", USAGE, r"model needs a value, in one word: model=\.\.\."),
+        ("val model=yolo11n.yaml", USAGE, r"val needs data: data=FILE\.yaml, or data=sample"),
         ("train model=yolo11n.yaml data=sample imgsz=[3", USAGE, r"cannot read .* unmatched"),
         ("train mode=val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and mode"),
         ("train val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and val"),
@@ -361,6 +395,15 @@ def test_doctor_says_what_is_wrong(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert "not installed: no-such-package: pip install no-such-package" in json.loads(out)["faults"]
     assert "nothing computes ss2d" in err
+
+
+def test_doctor_knows_a_backend_that_is_none(monkeypatch, capsys):
+    monkeypatch.setenv("YOLOMIX_BACKEND", "foo")
+    assert main(["doctor"]) == FAILED
+    assert "YOLOMIX_BACKEND=foo is no backend, and every model fails: choose from auto" in capsys.readouterr().err
+    monkeypatch.setenv("YOLOMIX_BACKEND", "eager")
+    assert main(["doctor"]) == DONE
+    assert "backend: eager wherever an operator has it, by YOLOMIX_BACKEND" in capsys.readouterr().out
 
 
 @pytest.fixture

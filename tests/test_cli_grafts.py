@@ -58,6 +58,26 @@ def test_a_graft_is_written_and_answers_for_programs(stock: Path, tensors: int, 
     assert name["plan"] == found["plan"]
 
 
+def test_arguments_by_name(stock: Path, capsys) -> None:
+    words = ("block=VSSBlock", "at=p5", "plan=true")
+    named = answer(capsys, "graft", f"model={stock}", *words, "args=mlp=plain")
+    assert named["plan"] == answer(capsys, "graft", f"model={stock}+VSSBlock(mlp=plain)@p5", "plan=true")["plan"]
+    assert named["plan"] != answer(capsys, "graft", f"model={stock}", *words)["plan"]
+
+
+def test_stdout_is_the_answer_whatever_ultralytics_says(stock: Path, tmp_path: Path, capsys) -> None:
+    found = answer(capsys, "transfer", f"source={stock}", "target=yolov8.yaml", f"save={tmp_path / 'a.pt'}")
+    assert found["copied"] > 0
+    assert main(["graft", f"model={tmp_path / 'none.pt'}", "block=MLLABlock", "at=p5"]) == FAILED
+    assert capsys.readouterr().out == ""
+
+
+def test_a_yaml_from_a_checkpoint_says_that_it_has_no_weights(stock: Path, tmp_path: Path, caplog) -> None:
+    words = (f"model={stock}", "block=MLLABlock", "at=p5", f"save={tmp_path / 'a.yaml'}")
+    assert main(["graft", *words]) == DONE
+    assert f"a.yaml has no weights: those of {stock} need save=FILE.pt" in caplog.text
+
+
 def test_edits(stock: Path, tensors: int, capsys) -> None:
     words = ("remove=9", "swap=C2f:XSSBlock", "within=neck", "repeats=4:3", "plan=true")
     found = answer(capsys, "edit", f"model={stock}", *words)
@@ -83,6 +103,7 @@ def test_transfer(stock: Path, tensors: int, tmp_path: Path, capsys) -> None:
         (["graft", V8], USAGE, "graft needs block=, at="),
         (["graft", V8, "block=MLLABlock", "at=p5", "n=x"], USAGE, "n= is a whole number, got 'x'"),
         (["graft", V8, "block=MLLABlock", "at=p5", "gate=no"], USAGE, "gate= is true or false, got 'no'"),
+        (["graft", V8, "block=MLLABlock", "at=9", "mode=replace", "gate=true"], FAILED, "leaves no way around"),
         (["graft", V8, "block=MLLABlock", "at=p5", "args=2,x"], FAILED, "'2,x' as arguments: needed a number"),
         (["graft", V8, "block=MLLBlock", "at=p5"], FAILED, "no block 'MLLBlock'; near: MLLABlock"),
         (["graft", "model=yolov8n+MLLABlock@p6.yaml"], FAILED, "no place 'p6'; near: p5"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import yolomix
+from yolomix import host
 
 ROOT = Path(yolomix.__file__).parent
 
@@ -89,3 +90,9 @@ def test_only_the_host_imports_ultralytics() -> None:
         if file.parent.name != "host":
             for module, _ in imported(file):
                 assert module.split(".")[0] != "ultralytics", f"{file} imports {module}"
+
+
+def test_the_table_of_hooks_in_the_docs_is_complete() -> None:
+    written = (ROOT.parents[1] / "docs" / "host.md").read_text("utf-8")
+    for hook in host.HOOKS:
+        assert f"`{hook.module.removeprefix('ultralytics.')}.{hook.target}`" in written

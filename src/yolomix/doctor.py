@@ -15,7 +15,7 @@ import torch
 from yolomix import data, host
 from yolomix.cli import offline
 from yolomix.ops import selftest
-from yolomix.ops.dispatch import ENVIRONMENT
+from yolomix.ops.dispatch import ENVIRONMENT, NAMES
 
 NEEDED = ("yolomix", "torch", "torchvision", "ultralytics", "numba", "numpy", "PyYAML", "rich")
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxscript", "onnxslim", "lap", "cloudpickle")
@@ -104,6 +104,9 @@ def faults(found: dict[str, Any]) -> list[str]:
     if found["ultralytics"]["imports"] is not True:
         wrong.append(f"ultralytics does not import: {found['ultralytics']['imports']}")
     wrong += [f"{name} is not in place" for name, placed in found["ultralytics"]["hooks"].items() if not placed]
+    forced = found["network"]["variables"][ENVIRONMENT]
+    if forced and forced not in NAMES:
+        wrong.append(f"{ENVIRONMENT}={forced} is no backend, and every model fails: choose from {', '.join(NAMES)}")
     for op, rows in found["backends"].items():
         if all(row["refusals"] for row in rows if row["automatic"]):
             wrong.append(f"nothing computes {op}: {[row['refusals'] for row in rows]}")

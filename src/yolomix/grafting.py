@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,22 @@ class Graft:
     graph: Graph
     tag: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Graft {self.base.name}{self.tag}: .plan() shows what changes, .apply() writes it>"
+
     def graft(
         self,
         block: str,
         at: At,
         mode: str = "after",
-        args: Sequence[Any] = (),
+        args: Sequence[Any] | Mapping[str, Any] = (),
         n: int = 1,
         gate: bool | None = None,
     ) -> Graft:
         """Put a block at places; see :func:`graft`, which has the same arguments."""
         if mode not in names.MODES:
             raise ValueError(f"mode is one of {', '.join(names.MODES)}, got {mode!r}")
+        args = [args] if isinstance(args, Mapping) else args
         if n < 1:
             raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
         where = places.resolve(at, self.base.layers)
@@ -172,6 +176,8 @@ class Graft:
                 )
             weights.write(made, file)
             report.save(file.with_name(f"{file.stem}-transfer.txt"))
+        elif self.base.file is not None:
+            LOGGER.warning("%s has no weights: those of %s need save=FILE.pt", file, self.base.file)
         yaml.write_text(text, "utf-8")
         return Written(file, yaml, report)
 
@@ -251,7 +257,7 @@ def graft(
     block: str,
     at: At,
     mode: str = "after",
-    args: Sequence[Any] = (),
+    args: Sequence[Any] | Mapping[str, Any] = (),
     n: int = 1,
     gate: bool | None = None,
 ) -> Graft:
@@ -267,7 +273,7 @@ def graft(
             type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see :func:`yolomix.surgery.places.resolve`.
         mode: ``"after"`` a new layer behind each; ``"wrap"`` the same inside the layer's own row, so that no number
             changes; ``"replace"`` in the layer's place.
-        args: the block's arguments after its channels (and repeats).
+        args: the block's arguments after its channels (and repeats); the last may be a dictionary of those by name.
         n: repeats, before depth scaling, as in a model YAML.
         gate: multiply what the block changes by a gate that starts at zero, so that outputs are equal at the start;
             by default wherever the layer stays (``"after"``, ``"wrap"``). False starts the block as its paper does.

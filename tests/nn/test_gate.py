@@ -149,3 +149,28 @@ def test_a_chain_runs_its_rows_in_order():
     x = maps(1, 3, 4, 4)
     assert torch.equal(chain(x), chain[1](chain[0](x)))
     assert sorted({k.split(".")[0] for k in chain.state_dict()}) == ["0", "1"]
+
+
+def test_arguments_by_name_as_in_a_row_of_the_block():
+    torch.manual_seed(0)
+    named = ZeroGate(16, "MLLABlock", [{"heads": 2}]).block
+    torch.manual_seed(0)
+    assert same_outputs(named, SameWidth(16, "MLLABlock", [2]).block)
+    with pytest.raises(TypeError, match="head"):
+        ZeroGate(16, "MLLABlock", [{"head": 2}])
+
+
+def same_outputs(one, other):
+    x = maps(2, 16, 4, 4)
+    return torch.equal(one.eval()(x), other.eval()(x))
+
+
+def test_a_block_of_a_script_is_warned_about(caplog):
+    class Scripted(nn.Module):
+        def __init__(self, c: int) -> None:
+            super().__init__()
+
+    Scripted.__module__ = "__main__"
+    register(Scripted)
+    del BLOCKS["Scripted"]
+    assert "Scripted is registered from the script that was started" in caplog.text

@@ -126,3 +126,12 @@ def test_drop_path_drops_whole_pictures_in_training_only():
 def test_errors_say_what_was_needed(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 3, 3), (1, 64, 20, 20), (3, 32, 1, 5)])
+def test_a_frozen_block_gives_the_same_bits(shape):
+    torch.manual_seed(0)
+    module, x = MLLAttention(shape[1]).eval(), torch.randn(shape)
+    with torch.no_grad():
+        want = module(x)
+        assert torch.equal(module.requires_grad_(False)(x), want)

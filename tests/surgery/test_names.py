@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolomix.surgery.names import GraftNameError, Name, Part, is_graft, parse, written
+from yolomix.surgery.names import GraftNameError, Name, Part, arguments, is_graft, parse, written
 
 VALUES = st.recursive(
     st.one_of(
@@ -27,7 +27,10 @@ PARTS = st.builds(
     at=st.lists(st.sampled_from(["p4", "p5", "10", "neck", "head-inputs", "C2*", "*"]), min_size=1, max_size=3).map(
         tuple
     ),
-    args=st.lists(VALUES, max_size=3).map(tuple),
+    args=st.tuples(
+        st.lists(VALUES, max_size=3),
+        st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True), VALUES, max_size=2),
+    ).map(lambda both: (*both[0], both[1]) if both[1] else tuple(both[0])),
     n=st.integers(1, 12),
     mode=st.sampled_from(["after", "wrap", "replace"]),
     gate=st.none(),
@@ -108,3 +111,30 @@ def test_a_file_of_that_name_is_a_file(tmp_path) -> None:
     file.write_text("")
     assert not is_graft(file)
     assert not is_graft(tmp_path / "a+b" / "yolo11n.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("2,1", [2, 1]),
+        ("[2,1]", [2, 1]),  # as a model YAML has it
+        ("[[1,2]]", [[1, 2]]),
+        ("[1,2],3", [[1, 2], 3]),
+        ("mlp=plain", [{"mlp": "plain"}]),
+        ("2, 1, residual=False, name='a b'", [2, 1, {"residual": False, "name": "a b"}]),
+    ],
+)
+def test_arguments_with_and_without_names(text: str, values: list) -> None:
+    assert arguments(text.replace(", ", ",")) == values
+
+
+@pytest.mark.parametrize(("text", "what"), [("a=1,2", "needed name=value, as before it"), ("a=", "got the end")])
+def test_arguments_that_are_wrong(text: str, what: str) -> None:
+    with pytest.raises(GraftNameError, match=what):
+        arguments(text)
+
+
+def test_a_named_word_needs_no_quotes() -> None:
+    (part,) = parse("yolo11n+VSSBlock(mlp=plain)@p5.yaml").parts
+    assert part.args == ({"mlp": "plain"},)
+    assert written([part]) == "+VSSBlock(mlp=plain)@p5"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from yolomix.cli import offline
+from yolomix.cli.output import output_to
 from yolomix.cli.request import Request, UsageError, values
 
 if TYPE_CHECKING:
@@ -41,8 +45,24 @@ TRANSFER = {
     "any_task": "true: also from a model for another task, what both have",
 }
 
+Answer = tuple[dict[str, Any], list[str]]  # for programs, and for people
 
-def graft(request: Request) -> None:
+
+def _quiet(verb: Callable[[Request], Answer]) -> Callable[[Request], None]:
+    """The verb with its answer on stdout, and everything that Ultralytics says on stderr."""
+
+    @functools.wraps(verb)
+    def run(request: Request) -> None:
+        with output_to(sys.stderr):
+            offline.prepare()
+            answer, texts = verb(request)
+        sys.stdout.write((json.dumps(answer) if request.json else "\n\n".join(texts)) + "\n")
+
+    return run
+
+
+@_quiet
+def graft(request: Request) -> Answer:
     """Plan a graft, and write it unless only the plan is wanted."""
     given = _given(request, GRAFT, "model")
     from yolomix.grafting import edit, from_name
@@ -53,15 +73,16 @@ def graft(request: Request) -> None:
     if "block" in given or "at" in given:
         _needs(request, given, "block", "at")
         args = names.arguments(given.get("args", ""))
-        gate = _flag(given, "gate", True)
+        gate = _flag(given, "gate", True) if "gate" in given else None
         at, mode, n = given["at"].split(","), given.get("mode", "after"), _number(given, "n", 1)
-        change = change.graft(given["block"], at, mode, args, n, None if gate else False)
+        change = change.graft(given["block"], at, mode, args, n, gate)
     elif not names.is_graft(model):
         _needs(request, given, "block", "at")
-    _finish(request, given, change)
+    return _finish(given, change)
 
 
-def edit(request: Request) -> None:
+@_quiet
+def edit(request: Request) -> Answer:
     """Plan a change of rows, and write it unless only the plan is wanted."""
     given = _given(request, EDIT, "model")
     from yolomix.grafting import edit as opened
@@ -78,38 +99,34 @@ def edit(request: Request) -> None:
     if "repeats" in given:
         layer, n = _pair(given, "repeats")
         change = change.repeats(layer, _number({"repeats": n}, "repeats", 1))
-    _finish(request, given, change)
+    return _finish(given, change)
 
 
-def transfer(request: Request) -> None:
+@_quiet
+def transfer(request: Request) -> Answer:
     """Copy weights into another architecture and print what became of every tensor."""
     given = _given(request, TRANSFER, "source", "target", "save")
     import yolomix
 
     report = yolomix.transfer(given["source"], given["target"], given["save"], any_task=_flag(given, "any_task", False))
     answer = {"file": given["save"], **_counts(report)}
-    _say(request, answer, f"{report}\n\n{report.missing()}".rstrip(), given["save"])
+    return answer, [f"{report}\n\n{report.missing()}".rstrip(), given["save"]]
 
 
-def _finish(request: Request, given: dict[str, str], change: Graft) -> None:
-    """Print the plan, and write the model unless only the plan is wanted."""
+def _finish(given: dict[str, str], change: Graft) -> Answer:
+    """Plan, and write the model unless only the plan is wanted."""
     plan = change.plan()
     answer: dict[str, Any] = {"base": plan.base, "plan": plan.rows(), "kept": plan.kept, "tensors": plan.tensors}
     if _flag(given, "plan", False):
-        _say(request, answer, str(plan))
-        return
+        return answer, [str(plan)]
     done = change.apply(given.get("save"), seed=_number(given, "seed", 0))
     answer |= {"file": str(done.file), "yaml": str(done.yaml)} | (_counts(done.report) if done.report else {})
-    _say(request, answer, str(plan), *([done.report.summary] if done.report else []), str(done.file))
+    return answer, [str(plan), *([done.report.summary] if done.report else []), str(done.file)]
 
 
 def _counts(report: Any) -> dict[str, Any]:
     """The numbers of a report."""
     return {"copied": report.copied, "source_tensors": report.source_tensors, "missing": report.missing().splitlines()}
-
-
-def _say(request: Request, answer: dict[str, Any], *texts: str) -> None:
-    sys.stdout.write((json.dumps(answer) if request.json else "\n\n".join(texts)) + "\n")
 
 
 def _given(request: Request, takes: dict[str, str], *needed: str) -> dict[str, str]:

@@ -97,9 +97,14 @@ def _show_facts(found: dict[str, Any]) -> None:
 
 
 def _sentences(found: dict[str, Any]) -> list[str]:
+    from yolomix.ops.dispatch import ENVIRONMENT
+
     threads, host, network, folders = (found[key] for key in ("threads", "ultralytics", "network", "folders"))
-    variables = [f"{name}={value}" for name, value in network["variables"].items() if value]
+    variables = [f"{name}={value}" for name, value in network["variables"].items() if value and name != ENVIRONMENT]
+    forced = network["variables"][ENVIRONMENT]
+    chosen = [f"backend: {forced} wherever an operator has it, by {ENVIRONMENT}"] if forced else []
     return [
+        *chosen,
         f"threads: PyTorch takes {threads['torch']} of {threads['cores']} cores; Ultralytics sets "
         f"{threads['torch_in_ultralytics']} when it works on a CPU (one less than the cores, at most 8)",
         f"Ultralytics: {sum(host['hooks'].values())} of {len(host['hooks'])} hooks in place; "

@@ -28,8 +28,12 @@ def run(request: Request) -> None:
 
         words = _merged(request.words)
         _check(request.verb, words)
+        if request.verb in ("predict", "track") and not any(word.startswith("save=") for word in words):
+            words.append("save=True")  # as `yolo` does, which keeps no results for us
         model, result = entry.entrypoint(request.verb, words)
     answer = summary(request.verb, model, result)
+    if answer.get("pictures") == []:
+        raise FileNotFoundError("nothing could be read from the source; the warnings above say why")
     sys.stdout.write(json.dumps(answer) + "\n" if request.json else _text(answer))
 
 
@@ -42,7 +46,7 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
         result: what its method returned.
     """
     if verb in ("predict", "track"):
-        folders = {str(r.save_dir) for r in result if r.save_dir}
+        folders = {str(r.save_dir) for r in result if r.save_dir and Path(r.save_dir).is_dir()}
         found = [{"file": r.path, "things": r.summary()} for r in result]
         return {"verb": verb, "pictures": found, "folder": min(folders, default=None)}
     if verb == "export":
@@ -57,13 +61,19 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
 def _text(answer: dict[str, Any]) -> str:
     lines = []
     for picture in answer.get("pictures", ()):
-        names = [thing["name"] for thing in picture["things"]]
-        counts = ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names)) or "nothing found"
-        lines.append(f"{picture['file']}: {counts}")
+        lines.append(f"{picture['file']}: {_found(picture['things'])}")
     lines += [f"{key}: {value:.4g}" for key, value in answer.get("measures", {}).items()]
     lines += [f"{key}: {answer[key]}" for key in ("weights", "folder", "file") if answer.get(key)]
     lines += [answer["table"]] if "table" in answer else []
     return "\n".join(lines) + "\n"
+
+
+def _found(things: list[dict[str, Any]]) -> str:
+    """How many of each class; of a whole picture (its things have no box) the likeliest classes."""
+    if any("box" not in thing for thing in things):
+        return ", ".join(f"{thing['name']} {thing['confidence']:.2f}" for thing in things)
+    names = [thing["name"] for thing in things]
+    return ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names)) or "nothing found"
 
 
 def _merged(words: Sequence[str]) -> list[str]:
@@ -84,9 +94,13 @@ def _check(verb: str, words: Sequence[str]) -> None:
         return
     if "model" not in given:
         raise UsageError(f"{verb} needs a model: model=yolo11n-mlla.yaml (see `yolomix models`) or model=FILE.pt")
-    if verb == "train" and not {"data", "resume"} & given.keys():
-        raise UsageError("train needs data: data=FILE.yaml, or data=sample, which needs no download")
+    resumes = given.get("resume", "False") not in ("False", "false", "0")
+    described = given["model"].endswith((".yaml", ".yml"))
+    if "data" not in given and ((verb == "train" and not resumes) or (verb == "val" and described)):
+        raise UsageError(f"{verb} needs data: data=FILE.yaml, or data=sample, which needs no download")
     _check_model(given["model"])
+    if verb == "train" and resumes and given["model"].endswith(".pt"):
+        _check_unfinished(given["model"])
 
 
 def _check_key(verb: str, key: str, bare: bool) -> None:
@@ -97,9 +111,21 @@ def _check_key(verb: str, key: str, bare: bool) -> None:
     if key == "mode" or (bare and key in entry.MODES):
         raise UsageError(f"one verb at a time: {verb} is given, and {key}")
     if bare and key in known and key not in BARE and not isinstance(entry.ARGUMENTS.get(key), bool):
-        raise UsageError(f"{key} needs a value: {key}={entry.ARGUMENTS.get(key, '...')}")
+        default = entry.ARGUMENTS.get(key)
+        raise UsageError(f"{key} needs a value, in one word: {key}={'...' if default is None else default}")
     if not (key in known or key in BARE or (bare and key in entry.TASKS) or entry.was_known(key)):
         raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
+
+
+def _check_unfinished(checkpoint: str) -> None:
+    """Refuse to resume what is done, for which Ultralytics would start another training on another dataset."""
+    from yolomix.host import weights
+
+    if weights.is_finished(checkpoint):
+        raise UsageError(
+            f"{checkpoint} is a finished training, there is nothing to resume; to train it further start a new one: "
+            f"train model={checkpoint} data=... epochs=..."
+        )
 
 
 def _check_model(name: str) -> None:
@@ -108,6 +134,8 @@ def _check_model(name: str) -> None:
     from yolomix.host import entry
 
     path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file() and not entry.describes_a_model(path):
+        raise UsageError(f"{name} describes no model, it has no backbone; a description of pictures goes to data=")
     if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
         return
     if path.suffix == "":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import yaml
 from ultralytics import cfg
 from ultralytics.engine.model import Model
 from ultralytics.utils import LOGGER, SETTINGS_FILE, downloads
@@ -19,12 +22,8 @@ SETTINGS = SETTINGS_FILE
 
 def entrypoint(verb: str, words: Sequence[str]) -> tuple[Any, Any]:
     """Let Ultralytics carry out ``yolo VERB key=value ...``; returns the model and what its method returned."""
-    with _recording(verb) as calls:
-        argv, cfg.ARGV = cfg.ARGV, ["yolo", verb, *words]
-        try:
-            cfg.entrypoint()
-        finally:
-            cfg.ARGV = argv
+    with _recording(verb) as calls, patch.object(cfg, "ARGV", ["yolo", verb, *words]):
+        cfg.entrypoint()
     return calls[-1]
 
 
@@ -35,6 +34,12 @@ def merged(words: Sequence[str]) -> list[str]:
         SyntaxError, IndexError: an equals sign without a side.
     """
     return [str(word).removeprefix("--") for word in cfg.merge_equals_args([*words])]
+
+
+def describes_a_model(file: Path) -> bool:
+    """Whether a YAML has the rows of a model."""
+    found = yaml.safe_load(file.read_text("utf-8", "ignore"))
+    return not isinstance(found, dict) or "backbone" in found
 
 
 def was_known(key: str) -> bool:

@@ -80,8 +80,18 @@ def copy_weights(source: Model, target: Model, order: Order | None = None) -> Re
 
 def read(file: str | Path) -> Model:
     """The model of a checkpoint, in float32 and eval mode, its training arguments in ``model.args``."""
+    return _loaded(file)[0]
+
+
+def is_finished(file: str | Path) -> bool:
+    """Whether a checkpoint has no state of a training any more, as Ultralytics leaves it at the end."""
+    found = _loaded(file)[1]
+    return found.get("epoch", -1) < 0 or found.get("optimizer") is None
+
+
+def _loaded(file: str | Path) -> Any:
     loader = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
-    return loader(str(file))[0]
+    return loader(str(file))
 
 
 def from_yaml(name: str | Path) -> Model:

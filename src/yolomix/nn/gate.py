@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,13 +14,16 @@ from yolomix.nn.registry import Block, find, register
 def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
     """The block with c channels in and out; ``args`` follow the channels (and the repeats) in its constructor.
 
+    The last of them may be a mapping: arguments by name, as in a row of the block's own.
+
     Raises:
         ValueError: the block reads several layers.
     """
     if block.rule == "ch":
         raise ValueError(f"{block.name} reads several layers; a graft has one, so it needs a block on one map")
     leading: list[Any] = {"c": [c], "c1 c2": [c, c], "c1 c2 n": [c, c, 1]}[block.rule]
-    return block.cls(*leading, *_arguments(block, c, args))
+    *args, named = args if args and isinstance(args[-1], Mapping) else [*args, {}]
+    return block.cls(*leading, *_arguments(block, c, args), **named)
 
 
 def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:

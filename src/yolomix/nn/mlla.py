@@ -43,7 +43,8 @@ class MLLAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Rotation and sums run over the cells: projecting with the channels in front saves turning q and k around.
-        qk = self.qk.weight @ x.flatten(2)  # (B, 2C, L)
+        # `@` would choose how to compute by whether the weight wants a gradient, and give other last bits.
+        qk = torch.bmm(self.qk.weight.expand(x.shape[0], -1, -1), x.flatten(2))  # (B, 2C, L)
         if self.qk.bias is not None:
             qk = qk + self.qk.bias[:, None]
         q, k = qk.reshape(x.shape[0], -1, x.shape[2], x.shape[3]).chunk(2, dim=1)

@@ -28,12 +28,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from torch import nn
 
+LOGGER = logging.getLogger("yolomix")
 RULES = {("ch",): "ch", ("c1", "c2", "n"): "c1 c2 n", ("c1", "c2"): "c1 c2", ("c",): "c"}
 
 M = TypeVar("M", bound=type[nn.Module])
@@ -91,6 +93,12 @@ def register(
 def _enter(cls: M, name: str | None, aliases: tuple[str, ...], source: str) -> M:
     """Enter a class under its name and aliases; see :func:`register`."""
     rule = channel_rule(cls)
+    if cls.__module__ == "__main__":
+        LOGGER.warning(
+            "%s is registered from the script that was started: no other process can open a checkpoint with it. "
+            "Put the class into a module that can be imported",
+            cls.__name__,
+        )
     for known in (name or cls.__name__, *aliases):
         old = BLOCKS.get(known)
         block = Block(known, cls, rule, source)

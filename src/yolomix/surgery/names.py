@@ -4,6 +4,7 @@
 
     name   = base "+" graft {"+" graft} [".yaml" | ".yml" | ".pt"]
     graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" place {"," place} {":" word}
+             the last values may have names: (2, residual=False, mlp=plain)
     place  = what `yolomix.surgery.places.resolve` takes: p5, 10, neck, head-inputs, C2PSA, C2*, *
     word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
     value  = number | True | False | None | "text" | 'text' | [value, ..]
@@ -93,7 +94,9 @@ def parse(name: str) -> Name:
 
 
 def arguments(text: str) -> list[Any]:
-    """The values of ``2,1`` or ``0.5,True,[1,2],'a'``.
+    """The values of ``2,1`` or ``0.5,True,[1,2],mlp=plain``, named ones as a dictionary at the end.
+
+    One pair of brackets around everything is that of a model YAML and means nothing.
 
     Raises:
         ValueError: they are none; the message points at the character.
@@ -103,21 +106,31 @@ def arguments(text: str) -> list[Any]:
     while reader.at < reader.end:
         if found:
             reader.take(",", "',' or the end")
-        found.append(reader.value())
-    return found
+        reader.argument(found)
+    return found[0] if len(found) == 1 and isinstance(found[0], list) else found
 
 
 def written(parts: Iterable[Part]) -> str:
     """The text of grafts: what :func:`parse` reads."""
     return "".join(
         f"+{p.block}"
-        + (f"({','.join(_value(a) for a in p.args)})" if p.args else "")
+        + (f"({','.join(map(_argument, p.args))})" if p.args else "")
         + (f"*{p.n}" if p.n != 1 else "")
         + f"@{','.join(p.at)}"
         + (f":{p.mode}" if p.mode != "after" else "")
         + (":plain" if p.gate is False and p.mode != "replace" else "")
         for p in parts
     )
+
+
+def _argument(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _value(value)
+    return ",".join(f"{k}={v if _is_word(v) else _value(v)}" for k, v in value.items())
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value) is not None and value not in CONSTANTS
 
 
 def _value(value: Any) -> str:
@@ -196,8 +209,27 @@ class _Reader:
                 raise GraftNameError(self.text, opened, what, self.intro)
             if found:
                 self.take(",", f"',' or {close!r}")
-            found.append(self.value())
+            if close == ")":
+                self.argument(found)
+            else:
+                found.append(self.value())
         return found
+
+    def argument(self, found: list[Any]) -> None:
+        """Add a value to those found, or ``name=value`` to the dictionary at their end."""
+        start = self.at
+        named = bool(found) and isinstance(found[-1], dict)
+        key = self.match(r"[A-Za-z_]\w*(?=\s*=)")
+        if key is None:
+            if named:
+                raise self.error("name=value, as before it", start)
+            found.append(self.value())
+            return
+        self.match(r"\s*=\s*")
+        if not named:
+            found.append({})
+        text = self.match(r"(?!True\b|False\b|None\b|true\b|false\b|null\b)[A-Za-z_]\w*")
+        found[-1][key] = self.value() if text is None else text
 
     def value(self) -> Any:
         start = self.at

@@ -85,7 +85,8 @@ class Plan:
         ]
         changes = [step for step in self.steps if step.change]
         foot = f"{self.base}: {len(changes)} of {len(self.steps)} layers change, {_gain(self.added) or 'no'} parameters"
-        weights = f"{self.kept} of {self.tensors} tensors keep their weights"
+        least = "at least " if any(step.change == "changed" for step in changes) else ""
+        weights = f"{least}{self.kept} of {self.tensors} tensors keep their weights"
         return f"{table([head, *body])}\n{foot} on {self.before:,}; {weights}"
 
 
