@@ -222,7 +222,7 @@ def test_a_name_of_a_checkpoint_is_written_beside_it_once(stock: Path, tmp_path:
          r"channels: it takes \[block_size, halo_size, .*\], got \[\]"),
         ({"block": "MLLABlock", "at": "p5", "args": (7,)}, r"it takes \[heads=4, .*\], got \[7\]: "),
         ({"block": "VSSBlock", "at": "p5", "args": ("x", 1, 2, 3)}, r"it takes \[drop_path=0.0, "),
-        ({"block": "MLLABlock", "at": 23}, r"layer 23 \(Detect\) is the head; nothing can follow it"),
+        ({"block": "MLLABlock", "at": 23}, r"layer 23 \(Detect\) is the head, which stays last"),
         ({"block": "MLLABlock", "at": "p9"}, r"no place 'p9'; near: p5"),
         ({"block": "MLLABlock", "at": "p5", "mode": "before"}, "mode is one of after, wrap, replace, got 'before'"),
         ({"block": "MLLABlock", "at": "p5", "n": 0}, "at least 1, got 0"),

@@ -38,6 +38,14 @@ def test_a_block_that_keeps_its_channels_gets_them_and_its_arguments():
     assert (type(layer), layer.proj.in_features, layer.depth, layer.mode) == (blocks.Keeps, 16, 3, "fancy")
 
 
+@pytest.mark.parametrize(("first", "warned"), [(256, True), (3, False)])
+def test_a_width_where_none_is_wanted_is_warned_about(first, warned, caplog):
+    built([-1, 1, "Keeps", [first]])
+    assert (
+        "Keeps has as many channels as the layer before it and takes no width; 256 is its depth" in caplog.text
+    ) is warned
+
+
 def test_a_block_that_changes_channels_is_scaled_in_width_and_repeated():
     layer = built([-1, 2, "Changes", [64, 3]], scales={"n": [1.0, 0.5, 1024]})[2]
     assert [(m.conv.conv.in_channels, m.conv.conv.out_channels) for m in layer] == [(16, 32), (32, 32)]

@@ -144,6 +144,12 @@ def test_an_unknown_block_lists_near_ones():
         ZeroGate(16, "HaloAttenton")
 
 
+@pytest.mark.parametrize(("name", "said"), [("mllablock", "near: MLLABlock"), ("Zq", "registered are ASSG, ")])
+def test_a_name_in_other_letters_and_one_that_is_near_to_none(name, said):
+    with pytest.raises(KeyError, match=said):
+        SameWidth(16, name)
+
+
 def test_a_chain_runs_its_rows_in_order():
     chain = Chain(nn.Conv2d(3, 8, 1), SameWidth(8, "MLLAttention"))
     x = maps(1, 3, 4, 4)

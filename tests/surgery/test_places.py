@@ -42,7 +42,7 @@ def test_levels_are_of_the_backbone() -> None:
         ("p5", r"no place 'p5'; near: p3, p2, p1; its places: layers 0 to 10, p1, p2, p3, backbone, neck"),
         ("C3k", r"no place 'C3k'; near: C3k2;"),
         ("head-input", r"near: head-inputs"),
-        (11, r"layer 11 \(Detect\) is the head; nothing can follow it, use 'head-inputs'"),
+        (11, r"layer 11 \(Detect\) is the head, which stays last; what it reads is 'head-inputs'"),
         ("Detect", r"layer 11 \(Detect\) is the head"),
         (12, r"no layer 12; its places: layers 0 to 10"),
         (-1, r"no layer -1;"),

@@ -139,6 +139,8 @@ def _check_model(name: str) -> None:
     if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
         return
     if path.suffix == "":
+        if models.find(f"{name}.yaml"):
+            raise UsageError(f"no model {name!r}: write model={name}.yaml")
         choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
         raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
     if not path.is_file() and path.stem not in entry.ASSETS:

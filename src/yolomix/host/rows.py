@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ultralytics.nn import tasks
 from yolomix.nn import registry
 from yolomix.nn.registry import Block
 
+LOGGER = logging.getLogger("yolomix")
+WIDTH = 64  # a first argument that large looks like the channels that rows of Ultralytics begin with
 CONSTRUCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, RuntimeError)
 
 
@@ -147,6 +150,14 @@ def _normalise(row: Row) -> None:
         inspect.signature(row.block.cls).bind(0, *row.args[:c2], *repeats, *row.args[c2:], **row.named)
     except (TypeError, ValueError) as error:
         raise row.error(error) from error
+    if row.block.rule == "c" and row.args and isinstance(row.args[0], int) and row.args[0] >= WIDTH:
+        LOGGER.warning(
+            "%s: %s has as many channels as the layer before it and takes no width; %d is its %s",
+            row.where,
+            row.block.name,
+            row.args[0],
+            row.block.arguments[0].name,
+        )
 
 
 def _literal(a: Any) -> Any:

@@ -145,8 +145,11 @@ def find(name: str) -> Block:
         KeyError: no block has the name; the message has the near ones.
     """
     if name not in BLOCKS:
-        near = difflib.get_close_matches(name, BLOCKS, n=3, cutoff=0.5)
-        raise KeyError(f"no block {name!r}; near: {', '.join(near or sorted(BLOCKS))}")
+        lower = {known.lower(): known for known in BLOCKS}
+        near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+        if near:
+            raise KeyError(f"no block {name!r}; near: {', '.join(near)}")
+        raise KeyError(f"{name!r} is not registered as a block; registered are {', '.join(sorted(BLOCKS))}")
     return BLOCKS[name]
 
 

@@ -109,7 +109,9 @@ def _check(layers: Sequence[Layer], i: int) -> None:
     """Raise unless something can be put after layer i."""
     last = len(layers) - 1
     if i == last:
-        raise ValueError(f"{layers[last]} is the head; nothing can follow it, use 'head-inputs'; {known(layers)}")
+        raise ValueError(
+            f"{layers[last]} is the head, which stays last; what it reads is 'head-inputs'; {known(layers)}"
+        )
     if not 0 <= i < last:
         raise ValueError(f"no layer {i}; {known(layers)}")
     if layers[i].channels is None:
