@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 import torch
 import ultralytics
@@ -84,3 +87,13 @@ def test_a_class_that_cannot_be_imported(tmp_path, monkeypatch):
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         yolomix.YOLO(tmp_path / "none.pt")
+
+
+def test_a_module_that_is_not_here(tmp_path, monkeypatch):
+    module = types.ModuleType("of_the_test")
+    module.Gone = type("Gone", (nn.Linear,), {"__module__": "of_the_test"})
+    monkeypatch.setitem(sys.modules, "of_the_test", module)
+    torch.save({"model": module.Gone(1, 1)}, tmp_path / "gone.pt")
+    monkeypatch.delitem(sys.modules, "of_the_test")
+    with pytest.raises(ModuleNotFoundError, match=r"gone\.pt has a block from the module 'of_the_test', which is not"):
+        yolomix.YOLO(tmp_path / "gone.pt")

@@ -30,6 +30,7 @@ def torch_safe_load(
 
     Raises:
         TypeError: the file is no checkpoint; the text says what it is instead.
+        ModuleNotFoundError: a block's own module cannot be imported.
     """
     if foreign.is_foreign(weight):
         return foreign.checkpoint(weight), str(weight)
@@ -37,6 +38,12 @@ def torch_safe_load(
         allow_classes()
     try:
         checkpoint, file = native(weight, *args, **kwargs)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{weight} has a block from the module {error.name!r}, which is not found here: start where it can be "
+            "imported, or name its folder in PYTHONPATH",
+            name=error.name,
+        ) from error
     except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
             raise
