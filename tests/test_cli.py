@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,6 +122,14 @@ def test_a_whole_picture_has_likeliest_classes_and_no_counts():
     classes = [{"name": "cat", "class": 0, "confidence": 0.75}, {"name": "dog", "class": 1, "confidence": 0.25}]
     answer = {"verb": "predict", "folder": None, "pictures": [{"file": "a.jpg", "things": classes}]}
     assert passed._text(answer) == "a.jpg: cat 0.75, dog 0.25\n"
+
+
+def test_pictures_of_a_video_have_numbers():
+    frames = [SimpleNamespace(path="a.mp4", save_dir=None, summary=list) for _ in range(2)]
+    answer = passed.summary("track", None, frames)
+    assert [(p["file"], p["frame"]) for p in answer["pictures"]] == [("a.mp4", 0), ("a.mp4", 1)]
+    assert passed._text(answer) == "a.mp4 frame 0: nothing found\na.mp4 frame 1: nothing found\n"
+    assert "frame" not in passed.summary("predict", None, frames[:1])["pictures"][0]
 
 
 def test_the_package_runs_as_a_module():

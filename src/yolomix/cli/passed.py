@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
     if verb in ("predict", "track"):
         folders = {str(r.save_dir) for r in result if r.save_dir and Path(r.save_dir).is_dir()}
         found = [{"file": r.path, "things": r.summary()} for r in result]
+        frames = Counter[str]()
+        for picture in found if len({r.path for r in result}) < len(found) else ():  # a video
+            picture["frame"] = frames[picture["file"]]
+            frames[picture["file"]] += 1
         return {"verb": verb, "pictures": found, "folder": min(folders, default=None)}
     if verb == "export":
         return {"verb": verb, "file": str(result)}
@@ -61,7 +66,8 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
 def _text(answer: dict[str, Any]) -> str:
     lines = []
     for picture in answer.get("pictures", ()):
-        lines.append(f"{picture['file']}: {_found(picture['things'])}")
+        frame = f" frame {picture['frame']}" if "frame" in picture else ""
+        lines.append(f"{picture['file']}{frame}: {_found(picture['things'])}")
     lines += [f"{key}: {value:.4g}" for key, value in answer.get("measures", {}).items()]
     lines += [f"{key}: {answer[key]}" for key in ("weights", "folder", "file") if answer.get(key)]
     lines += [answer["table"]] if "table" in answer else []
