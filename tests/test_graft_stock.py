@@ -52,7 +52,6 @@ EVERY = sorted({b.cls: b.name for b in BLOCKS.values() if b.cls.__module__.start
 GRAFTED = [name for name in EVERY if name not in (*SHRINKING, *HOLDERS)]
 
 
-@register(source="for a test")
 class Cheap(nn.Module):
     """One number per channel: what is tested is where it goes."""
 
@@ -66,6 +65,7 @@ class Cheap(nn.Module):
 
 @pytest.fixture(autouse=True, scope="module")
 def only_here() -> Iterator[None]:
+    register(Cheap)  # here, because tests of this file may come to a process more than once
     yield
     del BLOCKS["Cheap"]
 

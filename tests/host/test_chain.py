@@ -15,7 +15,6 @@ from yolomix.nn.gate import Chain
 from yolomix.nn.registry import BLOCKS, register
 
 
-@register(source="for a test")
 class Measures(nn.Module):
     """Needs numbers to be built, which the meta device has not."""
 
@@ -29,6 +28,7 @@ class Measures(nn.Module):
 
 @pytest.fixture(autouse=True, scope="module")
 def only_here() -> Iterator[None]:
+    register(Measures)
     yield
     del BLOCKS["Measures"]
 

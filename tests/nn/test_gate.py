@@ -18,7 +18,6 @@ CASES = [
 cases = pytest.mark.parametrize(("block", "args"), CASES, ids=lambda v: str(v))
 
 
-@register(source="for a test")
 class Overflows(nn.Module):
     """Too large for float16."""
 
@@ -29,7 +28,6 @@ class Overflows(nn.Module):
         return x * 3e38 * 3e38
 
 
-@register(source="for a test")
 class Joined(nn.Module):
     """Reads several layers."""
 
@@ -39,6 +37,8 @@ class Joined(nn.Module):
 
 @pytest.fixture(autouse=True, scope="module")
 def only_here():
+    register(Overflows)
+    register(Joined)
     yield
     del BLOCKS["Overflows"], BLOCKS["Joined"]
 

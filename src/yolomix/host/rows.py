@@ -176,7 +176,7 @@ def _row_of(traceback: TracebackType | None) -> tuple[int, Any] | None:
     """Index and module of the row that the native parser was at, from its frame."""
     while traceback is not None:
         local = traceback.tb_frame.f_locals
-        if traceback.tb_frame.f_code.co_name == "parse_model" and {"i", "m", "args", "c2"} <= local.keys():
+        if traceback.tb_frame.f_code.co_name == "parse_model" and {"i", "m", "args", "c2"} <= set(local):
             return local["i"], local["m"]
         traceback = traceback.tb_next
     return None
