@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from typing import Any
 
 # Before Ultralytics is imported anywhere: no calls home, no installs, no spinning threads on shared machines.
 os.environ.setdefault("YOLO_OFFLINE", "true")
@@ -19,3 +20,11 @@ if "YOLO_CONFIG_DIR" not in os.environ:
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many checks need a GPU that is not here."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("GPU check did not run" in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} GPU checks did not run")
