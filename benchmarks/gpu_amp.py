@@ -1,4 +1,4 @@
-"""Mixed precision on a GPU, every family: ``python -m benchmarks.gpu_amp --out amp.csv``, a few minutes on one card.
+"""Mixed precision on a GPU, every family: ``python -m benchmarks.gpu_amp --out amp.csv``.
 
 Each detector trains 200 steps on the sample dataset in float32 and again with AMP, from the same weights on the same
 pictures. The file has a row per step with both losses. Exit code 1 if one was not a number or a training failed.

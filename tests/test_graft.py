@@ -305,3 +305,12 @@ def test_files_are_not_overwritten_unasked(stock: Path, tmp_path: Path, monkeypa
         yolomix.graft("yolo11n-haloattention.yaml", at="p4", **HALO).apply("yolo11n-haloattention.yaml")
     with pytest.raises(ValueError, match=r"saved as .yaml, got 'b.pt'; weights come from a base that is a .pt file"):
         named.apply("b.pt")
+
+
+def test_arguments_by_name_in_python() -> None:
+    base = yolomix.edit("yolo11n.yaml")
+    alone, last = (base.graft("VSSBlock", "p5", args=args) for args in ({"mlp": "plain"}, [{"mlp": "plain"}]))
+    assert alone.graph == last.graph
+    swapped = base.swap("C2PSA", "C2PSAMLLA", {"e": 0.25})
+    assert swapped.graph.rows[10][3][-1] == {"e": 0.25}
+    assert "C2PSAMLLA" in str(swapped.plan())

@@ -106,7 +106,13 @@ class Graft:
             graph = graph.remove(graph.position(k))
         return self._edited(graph)
 
-    def swap(self, old: str, new: str, args: Sequence[Any] | None = None, within: str | None = None) -> Graft:
+    def swap(
+        self,
+        old: str,
+        new: str,
+        args: Sequence[Any] | Mapping[str, Any] | None = None,
+        within: str | None = None,
+    ) -> Graft:
         """Give every layer of one type another type; repeats and channels stay.
 
         Args:
@@ -116,6 +122,7 @@ class Graft:
                 those that are there.
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
+        args = [args] if isinstance(args, Mapping) else args
         where = places.typed(old, self.base.layers, within)
         graph = self.graph
         for k in where:

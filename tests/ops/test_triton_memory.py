@@ -11,7 +11,7 @@ from benchmarks import gpu_memory
 
 
 @pytest.mark.parametrize(("shape", "most"), [("S1", 0.2), ("S2", 0.25), ("S3", 0.3), ("S4", 0.36)])
-def test_ss2d_with_gradients_takes_a_third_of_four_copies(shape, most):
+def test_ss2d_with_gradients_takes_a_share_of_four_copies(shape, most):
     ours, theirs = gpu_memory.megabytes(shape, torch.float32)
     assert ours <= most * theirs
 

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import yaml
 from ultralytics import cfg
@@ -22,8 +21,12 @@ SETTINGS = SETTINGS_FILE
 
 def entrypoint(verb: str, words: Sequence[str]) -> tuple[Any, Any]:
     """Let Ultralytics carry out ``yolo VERB key=value ...``; returns the model and what its method returned."""
-    with _recording(verb) as calls, patch.object(cfg, "ARGV", ["yolo", verb, *words]):
-        cfg.entrypoint()
+    with _recording(verb) as calls:
+        argv, cfg.ARGV = cfg.ARGV, ["yolo", verb, *words]
+        try:
+            cfg.entrypoint()
+        finally:
+            cfg.ARGV = argv
     return calls[-1]
 
 
@@ -37,8 +40,11 @@ def merged(words: Sequence[str]) -> list[str]:
 
 
 def describes_a_model(file: Path) -> bool:
-    """Whether a YAML has the rows of a model."""
-    found = yaml.safe_load(file.read_text("utf-8", "ignore"))
+    """Whether a YAML has the rows of a model, or is none, which whoever builds it says."""
+    try:
+        found = yaml.safe_load(file.read_text("utf-8", "ignore"))
+    except yaml.YAMLError:
+        return True
     return not isinstance(found, dict) or "backbone" in found
 
 

@@ -57,8 +57,7 @@ class Scan:
 
     def states(self, count: int) -> Tensor:
         """Room for ``count`` states of every sequence, (B, K, count, N, channels)."""
-        s = self.sizes
-        return self.empty(s.batch, s.groups, count, s.N, s.channels)
+        return self.empty(*self.sizes.states_of(count))
 
     def geometry(self, cut: tuple[int, int]) -> tuple[int, ...]:
         """The sizes that every kernel takes, in its order."""

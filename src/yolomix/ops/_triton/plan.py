@@ -115,6 +115,10 @@ class Sizes:
         """Whether offsets inside a picture need more than 32 bits."""
         return self.length * max(self.step, self.row_strides[0]) >= 2**31
 
+    def states_of(self, count: int) -> tuple[int, int, int, int, int]:
+        """Shape of ``count`` states of every sequence."""
+        return self.batch, self.groups, count, self.N, self.channels
+
     def blocks(self, block: int) -> int:
         """Channel blocks of a group."""
         return -(-self.channels // block)

@@ -106,7 +106,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     s = _sizes(u, A, B, C)
     state = (u.shape[0], *A.shape) if return_last_state else (0,)
-    marks = (s.batch, s.groups, s.marks, s.N, s.channels) if train else (0,)
+    marks = s.states_of(s.marks) if train else (0,)
     raw = layout.empty_sequences(u) if train and z is not None else u.new_empty(0)
     narrow = [u.new_empty(shape, dtype=torch.float32) for shape in (state, marks)]
     return layout.empty_sequences(u).transpose(1, 2), narrow[0], raw, narrow[1]

@@ -57,7 +57,7 @@ def ss2d_op(
     s = _sizes(x, dt_projs_weight, A)
     parameters = _Parameters(s, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     out = x.new_empty(cells.shape, dtype=torch.float32)
-    marks = out.new_empty(s.batch, s.groups, s.marks, s.N, s.channels) if train else None
+    marks = out.new_empty(s.states_of(s.marks)) if train else None
     held = 4 * 4 * s.length * s.channels  # bytes of the outputs of a picture, four directions of float32
     for part in _parts(s, BLOCK, TRAINING if train else FORWARD, x.device, (2 if train else 4) * ROOM // held):
         scan = parameters.scan(cells[part])
@@ -79,7 +79,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     s = _sizes(x, dt_projs_weight, A)
     out = x.new_empty((s.batch, s.height, s.width, s.channels), dtype=torch.float32).permute(0, 3, 1, 2)
-    marks = (s.batch, s.groups, s.marks, s.N, s.channels) if train else (0,)
+    marks = s.states_of(s.marks) if train else (0,)
     return out, x.new_empty(marks, dtype=torch.float32)
 
 
