@@ -15,7 +15,7 @@ import yolomix
 class Keeps(nn.Module):
     """Keeps the channels; its rate and its table want neither decay nor orthogonalisation."""
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("rate", "bias_table", "proj.bias", "absent")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("rate", "bias_table", "proj.bias", "absent")
 
     def __init__(self, c: int, depth: int = 1, mode: str = "plain"):
         super().__init__()

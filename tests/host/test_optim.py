@@ -14,7 +14,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from tests.host import blocks  # noqa: F401
 from tests.host.conftest import description
-from yolomix.host.optim import plain_parameters
+from yolomix.host.optim import no_weight_decay
 
 NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "auto", "RMSprop", "MuSGD"]
 OLDEST = ultralytics.__version__.startswith("8.3.")
@@ -48,7 +48,7 @@ def group_of(opt: torch.optim.Optimizer, parameter: nn.Parameter) -> dict:
 @pytest.mark.parametrize("name", [n for n in NAMES if not (OLDEST and n == "MuSGD")])
 def test_plain_parameters_are_neither_decayed_nor_orthogonalised(model, name):
     opt = optimizer(model, name)
-    plain = list(plain_parameters(model))
+    plain = list(no_weight_decay(model))
     for parameter in plain:
         group = group_of(opt, parameter)
         assert group["weight_decay"] == 0
@@ -59,13 +59,13 @@ def test_plain_parameters_are_neither_decayed_nor_orthogonalised(model, name):
 
 
 def test_which_parameters_are_plain(model):
-    names = {n for n, p in model.named_parameters() if any(p is q for q in plain_parameters(model))}
+    names = {n for n, p in model.named_parameters() if any(p is q for q in no_weight_decay(model))}
     assert names == {f"model.2.{n}" for n in ("rate", "bias_table", "proj.bias")}
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not (OLDEST and n == "MuSGD")])
 def test_all_other_parameters_stay_in_the_hosts_groups(model, name):
-    plain = {id(p) for p in plain_parameters(model)}
+    plain = {id(p) for p in no_weight_decay(model)}
     ours = optimizer(model, name)
     theirs = optimizer(model, name, build=BaseTrainer.build_optimizer.native)
     assert type(ours) is type(theirs)
@@ -116,9 +116,9 @@ def test_a_model_without_our_blocks_keeps_the_hosts_groups():
 
 def test_a_block_that_names_what_it_does_not_have():
     class Wrong(nn.Linear):
-        plain_parameters = ("rates",)
+        no_weight_decay = ("rates",)
 
     with pytest.raises(
-        AttributeError, match=r"Wrong at 0 names 'rates' in plain_parameters, but has only weight, bias"
+        AttributeError, match=r"Wrong at 0 names 'rates' in no_weight_decay, but has only weight, bias"
     ):
-        list(plain_parameters(nn.Sequential(Wrong(1, 1))))
+        list(no_weight_decay(nn.Sequential(Wrong(1, 1))))

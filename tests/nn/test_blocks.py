@@ -140,7 +140,7 @@ def test_the_input_is_left_alone(block):
 @blocks
 def test_plain_parameters_exist(block):
     for name, module in made(block).named_modules():
-        for plain in getattr(module, "plain_parameters", ()):
+        for plain in getattr(module, "no_weight_decay", ()):
             assert isinstance(getattr(module, plain), nn.Parameter), f"{name}.{plain}"
 
 

@@ -105,7 +105,7 @@ def test_an_overflow_is_not_hidden():
 def test_gate_is_one_number_per_channel_and_left_alone_by_decay():
     gated = ZeroGate(12, "MLLAttention")
     assert gated.gate.shape == (12,)
-    assert gated.plain_parameters == ("gate",)
+    assert gated.no_weight_decay == ("gate",)
     assert not gated.gate.any()
 
 

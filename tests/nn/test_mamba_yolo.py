@@ -191,8 +191,8 @@ def test_half_precision_stays_near_full_precision() -> None:
 
 def test_rates_of_decay_and_steps_are_plain_parameters() -> None:
     block = mamba_yolo.SS2D(16)
-    assert {"A_logs", "Ds", "dt_projs_weight", "dt_projs_bias"} == set(block.plain_parameters)
-    assert set(block.plain_parameters) <= dict(block.named_parameters()).keys()
+    assert {"A_logs", "Ds", "dt_projs_weight", "dt_projs_bias"} == set(block.no_weight_decay)
+    assert set(block.no_weight_decay) <= dict(block.named_parameters()).keys()
 
 
 # Starting values and options

@@ -37,7 +37,7 @@ HOOKS = (
     Hook("ultralytics.nn.tasks", "BaseModel.load", "weights.load", "weights into a model with other layer numbers"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.setup_model", "weights.setup_model", "the report of a transfer"),
     Hook("ultralytics.cfg", "check_cfg", "sample.check_cfg", "data=sample"),
-    Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optim.build_optimizer", "plain_parameters"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optim.build_optimizer", "no_weight_decay"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
     Hook("ultralytics.utils.dist", "generate_ddp_file", "ddp.generate_ddp_file", "DDP from a model YAML"),

@@ -2,7 +2,7 @@
 
 Ultralytics decays every parameter that is no norm weight and has no "bias" in its name, puts names with "bias" into a
 group with its own warm-up, and lets MuSGD (``optimizer=auto`` with more than 10000 iterations) orthogonalise matrices.
-Decay rates, step sizes and position tables must get none of that; blocks name them in ``plain_parameters``.
+Decay rates, step sizes and position tables must get none of that; blocks name them in ``no_weight_decay``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def build_optimizer(
 ) -> Optimizer:
     """The native optimiser, with the plain parameters of our blocks in a group of their own at the end."""
     optimizer = native(trainer, model, *args, **kwargs)
-    plain = list(plain_parameters(model))
+    plain = list(no_weight_decay(model))
     if plain:
         _separate(optimizer, plain, _like_norm_weights(optimizer, model))
         LOGGER.info(
@@ -30,15 +30,15 @@ def build_optimizer(
     return optimizer
 
 
-def plain_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """What the modules of a model name in ``plain_parameters``, each parameter once.
+def no_weight_decay(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What the modules of a model name in ``no_weight_decay``, each parameter once.
 
     Raises:
         AttributeError: a module names what it does not have.
     """
     seen: set[int] = set()
     for path, module in model.named_modules():
-        for name in getattr(type(module), "plain_parameters", ()):
+        for name in getattr(type(module), "no_weight_decay", ()):
             parameter = _member(module, name, path)
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
@@ -52,7 +52,7 @@ def _member(module: nn.Module, name: str, path: str) -> nn.Parameter | None:
     except AttributeError as error:
         known = ", ".join(n for n, _ in module.named_parameters())
         raise AttributeError(
-            f"{type(module).__name__} at {path} names {name!r} in plain_parameters, but has only {known}"
+            f"{type(module).__name__} at {path} names {name!r} in no_weight_decay, but has only {known}"
         ) from error
     return found
 

@@ -73,7 +73,7 @@ class ZeroGate(SameWidth):
         args: what follows the channels (and the repeats) in its constructor.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("gate",)
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("gate",)
 
     def __init__(self, c: int, block: str, args: Sequence[Any] = ()) -> None:
         super().__init__(c, block, args)

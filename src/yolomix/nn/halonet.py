@@ -18,7 +18,7 @@ from yolomix.ops.halo_attention import check_sizes, halo_attention
 class RelativePositions(nn.Module):
     """Tables of relative positions, (2w - 1, head width), one for rows and one for columns, shared by all heads."""
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("rel_height", "rel_width")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("rel_height", "rel_width")
 
     def __init__(self, side: int, dim_head: int):
         super().__init__()

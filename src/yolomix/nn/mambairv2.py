@@ -48,7 +48,7 @@ class ASSG(nn.Module):
         gumbel: sample classes in training, as the official code does; eval never does.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("scale1", "scale2")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("scale1", "scale2")
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolomix.ops.precision import full_precision, wide_dtype
+from yolomix.ops.precision import full_precision, accum_dtype
 
 CLOSED = -1e30  # finite: a window of padding alone has no open key, and a softmax of it must not be NaN
 
@@ -29,7 +29,7 @@ class WindowAttention(nn.Module):
         shift: how far the windows start from the map's corner, in cells, 0 <= shift < window.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("relative_position_bias_table",)
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("relative_position_bias_table",)
     positions: Tensor
 
     def __init__(self, c: int, window: int, heads: int, shift: int = 0):
@@ -65,7 +65,7 @@ class WindowAttention(nn.Module):
     def _attend(self, qkv: Tensor, closed: Tensor | None) -> Tensor:
         """Attention in the windows of a map that they divide; ``closed``: (windows, w*w, w*w)."""
         B, H, W, C = qkv.shape
-        w, h, wide = self.window, self.heads, wide_dtype(qkv.dtype)
+        w, h, wide = self.window, self.heads, accum_dtype(qkv.dtype)
         nH, nW, C = H // w, W // w, C // 3
         cut = qkv.reshape(B, nH, w, nW, w, 3, h, C // h).permute(5, 0, 6, 1, 3, 2, 4, 7).to(wide)
         q, k, v = cut.reshape(3, B, h, nH * nW, w * w, C // h).unbind(0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolomix.ops.precision import full_precision, wide_dtype
+from yolomix.ops.precision import full_precision, accum_dtype
 from yolomix.ops.selective_scan import selective_scan
 
 
@@ -26,7 +26,7 @@ class SelectiveScan(nn.Module):
         d_state: numbers N that every channel remembers.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
 
     def __init__(self, d_inner: int, d_state: int):
         super().__init__()
@@ -40,7 +40,7 @@ class SelectiveScan(nn.Module):
         self.Ds = nn.Parameter(torch.ones(d_inner))
 
     def forward(self, u: Tensor, prompt: Tensor) -> Tensor:
-        N, wide = self.A_logs.shape[1], wide_dtype(u.dtype)
+        N, wide = self.A_logs.shape[1], accum_dtype(u.dtype)
         u = u.to(wide)
         projected = F.linear(u, self.x_proj_weight[0].to(wide))  # (B, L, R + 2N)
         t, b, c = torch.split(projected, [projected.shape[-1] - 2 * N, N, N], dim=-1)
@@ -61,7 +61,7 @@ class SelectiveScan(nn.Module):
 class PromptTable(nn.Embedding):
     """A table of numbers that an optimiser must leave without decay and without orthogonalisation."""
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("weight",)
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("weight",)
 
 
 class ASSM(nn.Module):
@@ -128,7 +128,7 @@ class ASSM(nn.Module):
         The prompt is that row exactly; its gradient reaches the routing as if it were the mean of all rows, weighted
         by the probabilities of their classes.
         """
-        wide = wide_dtype(x.dtype)
+        wide = accum_dtype(x.dtype)
         first, last = (cast(nn.Linear, self.route[i]) for i in (0, 2))
         hidden = F.gelu(F.linear(x.to(wide), first.weight.to(wide), first.bias.to(wide)))
         logits = self.noisy(F.linear(hidden, last.weight.to(wide), last.bias.to(wide)))  # (B, L, T)

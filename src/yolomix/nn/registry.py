@@ -15,7 +15,7 @@ A row's last argument may be a mapping: arguments by name, as in ``[-1, 1, HaloA
 
 What a block, or a module inside one, may say about itself:
 
-- ``plain_parameters``, a class attribute: the names of those of its own parameters that an optimiser must leave without
+- ``no_weight_decay``, a class attribute: the names of those of its own parameters that an optimiser must leave without
   weight decay and without orthogonalisation (decay rates, step sizes, position tables).
 - ``row_arguments(args: list) -> list``, a static method: turns what older YAMLs give in a row into what the constructor
   takes, for example without a width that the row repeats.

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 from yolomix.ops.ss2d import ss2d
 
 DIRECTIONS = 4
@@ -44,7 +44,7 @@ class ScanMixer(nn.Module):
         ValueError: a width, a state or a side is below 1, or the side is even.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
 
     in_proj: nn.Conv2d | nn.Linear
     out_proj: nn.Conv2d | nn.Linear
@@ -94,7 +94,7 @@ class ScanMixer(nn.Module):
 
     def scan(self, u: Tensor) -> Tensor:
         """The sum of the four scans, normalised: (B, E, H, W) -> (B, H, W, E), computed in float32 or wider."""
-        wide = wide_dtype(u.dtype)
+        wide = accum_dtype(u.dtype)
         if self.in_rank is not None:
             u = project(self.in_rank, u.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H, W)
         A = -torch.exp(self.A_logs.to(wide))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolomix.nn.registry import register
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan import selective_scan
 
 SOURCE = "Vision Mamba: Efficient Visual Representation Learning with Bidirectional SSM, arXiv:2401.09417"
@@ -40,7 +40,7 @@ class BidirectionalMamba(nn.Module):
         ValueError: a size is below 1.
     """
 
-    plain_parameters: ClassVar[tuple[str, ...]] = ("A_log", "A_b_log", "D", "D_b")
+    no_weight_decay: ClassVar[tuple[str, ...]] = ("A_log", "A_b_log", "D", "D_b")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class BidirectionalMamba(nn.Module):
         (taps,) = conv.kernel_size
         u = F.silu(F.conv1d(x, conv.weight, conv.bias, padding=taps - 1, groups=conv.groups)[..., : x.shape[-1]])
         r, B, C = torch.split(x_proj.weight[None] @ u, [dt_proj.in_features, self.d_state, self.d_state], dim=1)
-        wide = wide_dtype(u.dtype)
+        wide = accum_dtype(u.dtype)
         A, bias = -torch.exp(A_log.to(wide)), dt_proj.bias.to(wide)
         y = selective_scan(u, dt_proj.weight[None] @ r, A, B, C, D.to(wide), z, bias, delta_softplus=True)
         assert isinstance(y, Tensor)  # no state was asked for

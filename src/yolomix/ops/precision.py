@@ -10,7 +10,7 @@ from torch import Tensor
 from yolomix.ops.dispatch import constant_in_graphs
 
 
-def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+def accum_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type in which a recurrence on tensors of this type is computed: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 

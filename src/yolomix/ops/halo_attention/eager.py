@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 
 CLOSED = -1e30  # two of them still add up to a finite number in float32
 
@@ -44,7 +44,7 @@ def run(
     mask_padding: bool,
 ) -> Tensor:
     """Gather blocks and windows, attend, gather the cells back; arguments of the public function."""
-    wide = wide_dtype(q.dtype)
+    wide = accum_dtype(q.dtype)
     plan = make_plan(q.shape[2], q.shape[3], block, halo, q.device)
     scale = (q.shape[1] // heads) ** -0.5
     split = [torch.unflatten(t.flatten(2), 1, (heads, -1)).transpose(2, 3).to(wide) for t in (q, k, v)]

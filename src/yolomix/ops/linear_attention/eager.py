@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from yolomix.ops.linear_attention import EPSILON
 from yolomix.ops.linear_attention.rope import rotate, turns
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 
 
 def refusals(q: Tensor, k: Tensor, v: Tensor, heads: int) -> list[str]:
@@ -21,7 +21,7 @@ def run(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     Channels stay in front of the cells: rotation and sums then run over contiguous rows.
     """
     B, C, H, W = v.shape
-    wide = wide_dtype(v.dtype)
+    wide = accum_dtype(v.dtype)
     L, split = H * W, (B, heads, C // heads, H * W)
     q, k = (F.elu(t.to(wide)).add_(1).reshape(split) for t in (q, k))
     cos, sin = turns(C, H, W, q)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolomix.ops.dispatch import exporting
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 
 STEPS = 16  # steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
 SEGMENT = 1 << 20  # state values (batch x channels x states x steps) worked on at a time
@@ -46,7 +46,7 @@ def run(
     return_last_state: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
-    wide = wide_dtype(u.dtype)
+    wide = accum_dtype(u.dtype)
     x, dt = u.to(wide), delta.to(wide)
     if delta_bias is not None:
         dt = dt + delta_bias.to(wide)[:, None]

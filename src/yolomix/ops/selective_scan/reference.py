@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 
 
 def refusals(*args: object) -> list[str]:
@@ -52,7 +52,7 @@ def run(
         y = y + D.double()[:, None] * x
     if z is not None:
         y = y * F.silu(z.double())
-    wide = wide_dtype(u.dtype)
+    wide = accum_dtype(u.dtype)
     last = h.to(wide.to_complex() if A.is_complex() else wide)
     return (y.to(u.dtype), last) if return_last_state else y.to(u.dtype)
 

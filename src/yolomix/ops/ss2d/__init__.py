@@ -18,7 +18,7 @@ from typing import cast
 from torch import Tensor
 
 from yolomix.ops.dispatch import Backend, choose, exporting
-from yolomix.ops.precision import full_precision, wide_dtype
+from yolomix.ops.precision import full_precision, accum_dtype
 from yolomix.ops.ss2d.checks import check
 
 BACKENDS = (
@@ -60,7 +60,7 @@ def ss2d(
     if not exporting():  # sizes may be symbols there
         check(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     with full_precision(x):
-        wide = wide_dtype(x.dtype)
+        wide = accum_dtype(x.dtype)
         args = (x, *(p.to(wide) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)))
         run = choose("ss2d", BACKENDS, backend, x, *args)
         return cast(Tensor, run(*args))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan.eager import scan
 
 
@@ -27,7 +27,7 @@ def run(
     """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
     batch, channels, H, W = (int(n) for n in x.shape)
     R, N = int(dt_projs_weight.shape[2]), int(A.shape[1])
-    cells = x.to(wide_dtype(x.dtype))
+    cells = x.to(accum_dtype(x.dtype))
     projected = x_proj_weight.flatten(0, 1) @ cells.flatten(2)  # (B, 4 * (R + 2N), L)
     rows, columns = projected.view(batch, 2, 2, -1, H, W).unbind(2)  # directions 0 and 2, 1 and 3
     r, b, c = torch.split(_in_order(rows, columns), [R, N, N], dim=2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yolomix.ops.precision import wide_dtype
+from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan import reference as scan
 
 
@@ -33,7 +33,7 @@ def run(
         y = scan.run(u, delta, A[rows], B, C, D[rows], None, dt_projs_bias[k], True, False)
         assert isinstance(y, Tensor)
         total = total.index_add(2, order, y)
-    return total.view(x.shape).to(wide_dtype(x.dtype))
+    return total.view(x.shape).to(accum_dtype(x.dtype))
 
 
 def orders(H: int, W: int, device: torch.device | None = None) -> Tensor:
