@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
 
-# What depends on the version of Ultralytics.
-HOST_TESTS := graph names optim join checkpoint nonfinite ddp life
+# Tests of what depends on the version of Ultralytics.
+HOOK_TESTS := build names optimizer join checkpoint nonfinite ddp life
 
 # Nothing here may call home, install behind your back, or spin on a shared machine.
 export YOLO_OFFLINE ?= true
@@ -38,7 +38,7 @@ tests: $(READY)
 oldest: $(OLDEST)/.ready
 	if test -d $(OLDEST)/ultralytics; then \
 		PYTHONPATH=$(CURDIR)/$(OLDEST) YOLO_CONFIG_DIR=$(CURDIR)/$(OLDEST)/config \
-		$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal $(patsubst %,tests/host/test_%.py,$(HOST_TESTS)); \
+		$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal $(patsubst %,tests/hooks/test_%.py,$(HOOK_TESTS)); \
 	else echo "NOT RUN: the tests on Ultralytics 8.3.0, which needs numpy 1 and so Python 3.11 or 3.12"; fi
 
 # A second call finds the stamp and installs nothing.

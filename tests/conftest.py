@@ -5,7 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Before Ultralytics is imported anywhere: no calls home, no installs, no spinning threads on shared machines.
@@ -17,7 +21,10 @@ if "YOLO_CONFIG_DIR" not in os.environ:
     os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="yolomix-tests-")
     atexit.register(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
 
+import pytest
 import torch
+
+from tests.tiny import ROOT, TINY, write_dataset
 
 torch.set_num_threads(1)
 
@@ -28,3 +35,62 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     count = sum("GPU check did not run" in str(report.longrepr) for report in skipped)
     if count:
         terminalreporter.write_line(f"{count} GPU checks did not run")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's YAML, named so that the scale letter can be given: ``yolo0n-tiny.yaml``."""
+    file = tmp_path_factory.mktemp("model") / "yolo0-tiny.yaml"
+    file.write_text(TINY)
+    return file.with_name("yolo0n-tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data.yaml of six pictures for training and three for validation, not all square."""
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def settings(dataset: Path) -> dict[str, Any]:
+    """What every training here has in common."""
+    return {
+        "data": str(dataset),
+        "imgsz": 64,
+        "batch": 3,
+        "workers": 0,
+        "plots": False,
+        "verbose": False,
+        "device": "cpu",
+        "exist_ok": True,
+    }
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """best.pt of one epoch."""
+    import yolomix
+
+    model = yolomix.YOLO(tiny)
+    model.train(**settings, epochs=1, project=str(tmp_path_factory.mktemp("runs")), name="trained")
+    return Path(model.trainer.best)
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., str]:
+    """Run code in a fresh process in an empty folder; returns what it wrote, fails with it if it failed."""
+
+    def run(code: str, *args: str, **env: str) -> str:
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    return run

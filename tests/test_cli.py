@@ -16,7 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 from yolomix import data
-from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, listings, main, offline, output, passed, request, verbs
+from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, listings, main, passed, request, verbs
+from yolomix.host import offline, streams
 
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
@@ -312,7 +313,7 @@ def test_output_goes_elsewhere_and_comes_back(capfd):
     handler = logging.StreamHandler(sys.stdout)
     logger.addHandler(handler)
     try:
-        with output.output_to(elsewhere):
+        with streams.output_to(elsewhere):
             print("printed")
             logger.warning("logged")
         assert elsewhere.getvalue().startswith("printed\n")
@@ -321,7 +322,7 @@ def test_output_goes_elsewhere_and_comes_back(capfd):
     finally:
         logger.removeHandler(handler)
     capfd.readouterr()
-    with output.children_to_stderr():
+    with streams.children_to_stderr():
         subprocess.run(["echo", "from a child"], check=True)
     subprocess.run(["echo", "afterwards"], check=True)
     assert capfd.readouterr() == ("afterwards\n", "from a child\n")

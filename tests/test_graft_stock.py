@@ -21,6 +21,7 @@ from ultralytics.nn import tasks
 import yolomix
 import yolomix.nn
 from yolomix.grafting import Graft
+from yolomix.hooks import load
 from yolomix.host import weights
 from yolomix.nn.registry import BLOCKS, register
 
@@ -114,7 +115,7 @@ def assert_same(stock: Any, graft: Graft, *sizes: tuple[int, int]) -> Any:
     model = built(graft.graph.model)
     stock_tensors = len(stock.state_dict())
     model.load(stock, verbose=False)
-    report = weights.report_of(model)
+    report = load.report_of(model)
     assert report is not None
     assert (report.copied, report.source_tensors, report.missing()) == (stock_tensors, stock_tensors, "")
     if hasattr(stock, "txt_feats"):

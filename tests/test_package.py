@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import yolomix
-from yolomix import host
+from yolomix import hooks
 
 ROOT = Path(yolomix.__file__).parent
 
@@ -93,6 +93,6 @@ def test_only_the_host_imports_ultralytics() -> None:
 
 
 def test_the_table_of_hooks_in_the_docs_is_complete() -> None:
-    written = (ROOT.parents[1] / "docs" / "host.md").read_text("utf-8")
-    for hook in host.HOOKS:
+    written = (ROOT.parents[1] / "docs" / "hooks.md").read_text("utf-8")
+    for hook in hooks.HOOKS:
         assert f"`{hook.module.removeprefix('ultralytics.')}.{hook.target}`" in written

@@ -14,6 +14,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 import yolomix
+from yolomix.hooks import load
 from yolomix.host import weights
 from yolomix.surgery.align import align, plain, seated
 from yolomix.surgery.report import Report, Tensor
@@ -76,7 +77,7 @@ def test_another_class_count_is_the_hosts_business(stock: Path, log: list[str]) 
     three = tasks.yaml_model_load(THREE)
     target = tasks.DetectionModel({**three, "nc": 3}, verbose=False)
     target.load(weights.read(stock))
-    report = weights.report_of(target)
+    report = load.report_of(target)
     assert report is not None
     differs = report.of("shape differs")
     assert {t.layer for t in differs} == {26}
@@ -116,7 +117,7 @@ def test_a_graft_keeps_its_own_weights_when_another_comes(stock: Path) -> None:
 def test_the_same_architecture_is_loaded_as_ever(stock: Path, log: list[str]) -> None:
     model = ultralytics.YOLO("yolo11n.yaml").load(stock)
     assert log == ["info Transferred 499/499 items from pretrained weights"]
-    assert weights.report_of(model.model) is None
+    assert load.report_of(model.model) is None
 
 
 @newer

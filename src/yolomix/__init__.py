@@ -1,7 +1,7 @@
 """yolomix: token mixers in any Ultralytics YOLO, on any machine, without a compiler.
 
 Public names are loaded on first use. Importing this package has one effect: Ultralytics, loaded before or later,
-learns to build our blocks (see ``yolomix.host``).
+learns to build our blocks (see ``yolomix.hooks``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from yolomix import host
+from yolomix import hooks
 
 if TYPE_CHECKING:
     from yolomix.grafting import edit as edit
@@ -40,4 +40,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-host.join()
+hooks.join()

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from yolomix import data, host
-from yolomix.cli import offline
+from yolomix import data, hooks
+from yolomix.host import offline
 from yolomix.ops import selftest
 from yolomix.ops.dispatch import ENVIRONMENT, NAMES
 
@@ -29,7 +29,7 @@ def facts() -> dict[str, Any]:
         "devices": devices(),
         "threads": threads(),
         "backends": backends(),
-        "ultralytics": hooks(),
+        "ultralytics": hooked(),
         "network": network(),
         "folders": folders(),
     }
@@ -74,13 +74,13 @@ def backends() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def hooks() -> dict[str, Any]:
+def hooked() -> dict[str, Any]:
     """What we replace in Ultralytics and whether it is in place, and where Ultralytics keeps its settings."""
     try:
         from yolomix.host.entry import SETTINGS
     except ImportError as error:
         return {"imports": str(error), "hooks": {}}
-    names = {f"{hook.module}.{hook.target}": hook for hook in host.HOOKS}
+    names = {f"{hook.module}.{hook.target}": hook for hook in hooks.HOOKS}
     return {"imports": True, "settings": str(SETTINGS), "hooks": {n: _in_place(h) for n, h in names.items()}}
 
 
@@ -117,7 +117,7 @@ def faults(found: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _in_place(hook: host.Hook) -> bool:
+def _in_place(hook: hooks.Hook) -> bool:
     try:
         found: Any = importlib.import_module(hook.module)
     except ImportError:

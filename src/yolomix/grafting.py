@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolomix.nn.registry import BLOCKS, find
-from yolomix.surgery import fit, names, places, yamlfile
+from yolomix.surgery import fit, grammar, places, yamlfile
 from yolomix.surgery.graph import Graph
 from yolomix.surgery.layers import Layer
 from yolomix.surgery.places import At
@@ -75,8 +75,8 @@ class Graft:
         gate: bool | None = None,
     ) -> Graft:
         """Put a block at places; see :func:`graft`, which has the same arguments."""
-        if mode not in names.MODES:
-            raise ValueError(f"mode is one of {', '.join(names.MODES)}, got {mode!r}")
+        if mode not in grammar.MODES:
+            raise ValueError(f"mode is one of {', '.join(grammar.MODES)}, got {mode!r}")
         args = [args] if isinstance(args, Mapping) else args
         if n < 1:
             raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
@@ -294,18 +294,18 @@ def graft(
 
 
 def from_name(name: str) -> Graft:
-    """The grafts that a name says: ``yolo11n+HaloAttention(2,1)@p5.yaml``; see ``yolomix.surgery.names``.
+    """The grafts that a name says: ``yolo11n+HaloAttention(2,1)@p5.yaml``; see ``yolomix.surgery.grammar``.
 
     Raises:
         ValueError: it does not follow the grammar, or a graft does not fit; the message points at the place.
     """
-    parsed = names.parse(name)
+    parsed = grammar.parse(name)
     result = edit(parsed.base)
     for part in parsed.parts:
         try:
             result = result.graft(part.block, list(part.at), part.mode, part.args, part.n, part.gate)
         except (ValueError, KeyError) as error:
-            raise names.GraftNameError(name, part.at_char, str(error.args[0])) from error
+            raise grammar.GraftNameError(name, part.at_char, str(error.args[0])) from error
     return result
 
 

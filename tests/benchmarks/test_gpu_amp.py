@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_amp
-from tests.host.conftest import write_dataset
+from tests.tiny import write_dataset
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
-from yolomix.cli.output import own_log_to_stderr
+from yolomix.host.streams import own_log_to_stderr
 from yolomix.cli.request import Request, UsageError, read, values
 from yolomix.cli.verbs import VERBS, overview
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yolomix.cli import offline
-from yolomix.cli.output import output_to
+from yolomix.host import offline
+from yolomix.host.streams import output_to
 from yolomix.cli.request import Request, UsageError
 
 if TYPE_CHECKING:

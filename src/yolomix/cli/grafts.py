@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from yolomix.cli import offline
-from yolomix.cli.output import output_to
+from yolomix.host import offline
+from yolomix.host.streams import output_to
 from yolomix.cli.request import Request, UsageError, values
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ def graft(request: Request) -> Answer:
     """Plan a graft, and write it unless only the plan is wanted."""
     given = _given(request, GRAFT, "model")
     from yolomix.grafting import edit, from_name
-    from yolomix.surgery import names
+    from yolomix.surgery import grammar
 
     model = given["model"]
-    change = from_name(model) if names.is_graft(model) else edit(model)
+    change = from_name(model) if grammar.is_graft(model) else edit(model)
     if "block" in given or "at" in given:
         _needs(request, given, "block", "at")
-        args = names.arguments(given.get("args", ""))
+        args = grammar.arguments(given.get("args", ""))
         gate = _flag(given, "gate", True) if "gate" in given else None
         at, mode, n = given["at"].split(","), given.get("mode", "after"), _number(given, "n", 1)
         change = change.graft(given["block"], at, mode, args, n, gate)
-    elif not names.is_graft(model):
+    elif not grammar.is_graft(model):
         _needs(request, given, "block", "at")
     return _finish(given, change)
 
@@ -86,7 +86,7 @@ def edit(request: Request) -> Answer:
     """Plan a change of rows, and write it unless only the plan is wanted."""
     given = _given(request, EDIT, "model")
     from yolomix.grafting import edit as opened
-    from yolomix.surgery import names
+    from yolomix.surgery import grammar
 
     if not given.keys() & {"remove", "swap", "repeats"}:
         raise UsageError(f"edit needs remove=, swap= or repeats=: {EDIT['remove']}; {EDIT['swap']}; {EDIT['repeats']}")
@@ -95,7 +95,7 @@ def edit(request: Request) -> Answer:
         change = change.remove(given["remove"].split(","))
     if "swap" in given:
         old, new = _pair(given, "swap")
-        change = change.swap(old, new, names.arguments(given["args"]) if "args" in given else None, given.get("within"))
+        change = change.swap(old, new, grammar.arguments(given["args"]) if "args" in given else None, given.get("within"))
     if "repeats" in given:
         layer, n = _pair(given, "repeats")
         change = change.repeats(layer, _number({"repeats": n}, "repeats", 1))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from yolomix.cli.output import output_to
+from yolomix.host.streams import output_to
 from yolomix.cli.request import Request
 
 PIPED_WIDTH = 160  # columns of a table that no terminal shows
@@ -55,7 +55,7 @@ def blocks(request: Request) -> None:
     from yolomix.nn.registry import BLOCKS
 
     rows = [
-        {"block": name, "arguments": block.signature, "channels": f"({', '.join(block.rule.split())}, ...)"}
+        {"block": name, "arguments": block.signature, "channels": str(block.rule)}
         | {"source": block.source, "class": f"{block.cls.__module__}.{block.cls.__qualname__}"}
         for name, block in sorted(BLOCKS.items())
     ]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolomix.cli import offline
-from yolomix.cli.output import children_to_stderr, output_to
+from yolomix.host import offline
+from yolomix.host.streams import children_to_stderr, output_to
 from yolomix.cli.request import Request, UsageError, near
 
 BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
@@ -137,7 +137,7 @@ def _check_unfinished(checkpoint: str) -> None:
 def _check_model(name: str) -> None:
     """Refuse a name without suffix, and a checkpoint that is neither a file nor offered by Ultralytics."""
     from yolomix import models
-    from yolomix.host import entry
+    from yolomix.host import entry, names
 
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file() and not entry.describes_a_model(path):
@@ -145,7 +145,7 @@ def _check_model(name: str) -> None:
     if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
         return
     if path.suffix == "":
-        if models.find(f"{name}.yaml"):
+        if names.resolve(f"{name}.yaml").kind is names.Kind.PACKAGED:
             raise UsageError(f"no model {name!r}: write model={name}.yaml")
         choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
         raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")

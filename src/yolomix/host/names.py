@@ -1,51 +1,175 @@
-"""Names of model YAMLs: packaged ones with their scale letter, and files in folders that Ultralytics misreads."""
+"""What a model name means: one function that everybody asks, and the model dictionary behind a YAML name.
+
+::
+
+    yolo11n-mlla.yaml              a packaged model at scale n
+    folder/yolo11n-mine.yaml       a file, or the file folder/yolo11-mine.yaml at scale n
+    yolo11n.yaml                   a model YAML of Ultralytics
+    best.pt                        a checkpoint, on disk or among those that Ultralytics offers
+    best.onnx, best_openvino_model an exported file or folder
+    yolo11n+MLLABlock@p5.yaml      one of these with grafts, see ``yolomix.surgery.grammar``
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from yolomix import models
-from yolomix.models import Packaged
+from yolomix.surgery import grammar
+from yolomix.surgery.grammar import Part
+
+YAML, CHECKPOINT = (".yaml", ".yml"), ".pt"
 
 
-def yaml_model_load(native: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
-    """A model description with its ``scale`` and ``yaml_file``, from a file, a packaged name or a host's name.
+class Kind(StrEnum):
+    """What stands behind a model name."""
+
+    PACKAGED = "packaged model YAML"
+    YAML = "model YAML"
+    CHECKPOINT = "checkpoint"
+    EXPORTED = "exported model"
+    REMOTE = "address"
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model name, understood.
+
+    Attributes:
+        text: the name as it was given.
+        base: the name without its grafts.
+        kind: what the base is.
+        file: where the base is on disk; None where only Ultralytics can know it.
+        scale: the scale letter that the name asked for where it is no part of the file's name, else "".
+        grafts: what is grafted into the base, in order.
+    """
+
+    text: str
+    base: str
+    kind: Kind
+    file: Path | None = None
+    scale: str = ""
+    grafts: tuple[Part, ...] = ()
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it means a model with weights that can be trained on."""
+        return self.kind is Kind.CHECKPOINT
+
+
+def resolve(name: str | Path) -> ModelName:
+    """What a model name means. Nothing is opened, built or downloaded.
+
+    >>> found = resolve("yolo11n-mlla.yaml")
+    >>> found.kind.value, found.file.name, found.scale
+    ('packaged model YAML', 'yolo11-mlla.yaml', 'n')
+    >>> resolve("yolo11n+HaloAttention(2,1)@p5.yaml").grafts[0].block
+    'HaloAttention'
+
+    Args:
+        name: what a user gives as ``model=``.
+
+    Raises:
+        GraftNameError: it has a "+" and does not follow the grammar of grafts; the message points at the character.
+    """
+    text = str(name)
+    if "://" in text:
+        return ModelName(text, text, Kind.REMOTE)
+    if not grammar.is_graft(text):
+        return _without_grafts(text)
+    parsed = grammar.parse(text)
+    base = _without_grafts(parsed.base)
+    return ModelName(text, base.base, base.kind, base.file, base.scale, parsed.parts)
+
+
+def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The model dictionary of a model YAML, with its ``scale`` and ``yaml_file``.
+
+    >>> described("yolo11n-mlla.yaml")["scale"]
+    'n'
+
+    Args:
+        name: any name of a model YAML without grafts.
+        native: Ultralytics' function for the names that are its own.
 
     Raises:
         FileNotFoundError: nobody has it; the text has the near names of packaged models.
     """
-    found = None if Path(path).is_file() else _beside(Path(path)) or models.find(str(path))
-    if found is None:
-        return _natively(native, path)
-    description: dict[str, Any] = yaml.safe_load(found.file.read_text(encoding="utf-8"))
-    return {**description, "scale": found.scale, "yaml_file": str(path)}
+    found = resolve(name)
+    if found.file is None or not found.scale and found.kind is Kind.YAML:
+        return _natively(native or _native(), name)
+    model: dict[str, Any] = yaml.safe_load(found.file.read_text(encoding="utf-8"))
+    return {**model, "scale": found.scale, "yaml_file": str(name)}
 
 
-def _beside(path: Path) -> Packaged | None:
-    """The file without the scale letter in the same folder, for ``folder/yolo11n-a.yaml``.
+def near(name: str) -> list[str]:
+    """The packaged models with a name near to this one, whatever its scale letter.
 
-    Ultralytics removes the letter with a pattern over the whole path, so that it looks for ``/env3s/yolo11n-a.yaml`` in
-    ``/env3``.
+    >>> near("yolo11n-mla.yaml")[0]
+    'yolo11-mlla'
     """
-    readings = (Packaged(path.with_name(stem + path.suffix), scale) for stem, scale in models.readings_of(path.stem))
-    return next((found for found in readings if found.file.is_file()), None)
+    found: dict[str, None] = {}
+    for stem, _ in _readings(Path(name).stem):
+        found.update(dict.fromkeys(difflib.get_close_matches(stem, models.names(), n=3, cutoff=0.6)))
+    return list(found)
 
 
-def _natively(native: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
+def _without_grafts(text: str) -> ModelName:
+    path = Path(text)
+    if path.suffix in YAML:
+        return _yaml(text, path)
+    if path.suffix in (CHECKPOINT, "") and not path.is_dir():
+        return ModelName(text, text, Kind.CHECKPOINT, path if path.is_file() else None)
+    return ModelName(text, text, Kind.EXPORTED, path if path.exists() else None)
+
+
+def _yaml(text: str, path: Path) -> ModelName:
+    """A model YAML: a file, the file of another scale beside it, a packaged model, or a name of Ultralytics."""
+    if path.is_file():
+        return ModelName(text, text, Kind.YAML, path)
+    packaged = [(models.FOLDER, path.stem.lower(), ".yaml", Kind.PACKAGED)] if path.name == text else []
+    for folder, name, suffix, kind in [(path.parent, path.stem, path.suffix, Kind.YAML), *packaged]:
+        for stem, scale in _readings(name):
+            file = folder / f"{stem}{suffix}"
+            if file.is_file():
+                return ModelName(text, text, kind, file, scale)
+    return ModelName(text, text, Kind.YAML)
+
+
+def _readings(stem: str) -> Iterator[tuple[str, str]]:
+    """The name without its scale letter, and the letter, in every way that it can be read.
+
+    The letter stands after the digits of a version (``yolo11n-mlla``) or alone (``mamba-yolo-t``). Ultralytics removes
+    it with a pattern over the whole path, so that it looks for ``/env3s/yolo11n-a.yaml`` in ``/env3``.
+    """
+    yield stem, ""
+    if match := re.fullmatch(r"(yolo(?:e-)?v?\d+)([a-z])(-.*)?", stem):
+        yield match[1] + (match[3] or ""), match[2]
+    parts = stem.split("-")
+    for k, part in enumerate(parts):
+        if len(part) == 1:
+            yield "-".join(parts[:k] + parts[k + 1 :]), part
+
+
+def _native() -> Callable[..., dict[str, Any]]:
+    from ultralytics.nn import tasks
+
+    return getattr(tasks.yaml_model_load, "native", tasks.yaml_model_load)
+
+
+def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[str, Any]:
     try:
-        return native(path)
+        return native(name)
     except FileNotFoundError as error:
-        near = {
-            name: None
-            for stem, _ in models.readings_of(Path(path).stem)
-            for name in difflib.get_close_matches(stem, models.names(), n=3, cutoff=0.6)
-        }
         raise FileNotFoundError(
-            f"no model file {str(path)!r} on disk, in Ultralytics or in yolomix, which has "
-            f"{', '.join(near or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
+            f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix, which has "
+            f"{', '.join(near(str(name)) or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
         ) from error

@@ -30,7 +30,7 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
         partial: where a layer cannot take what it reads, leave out its channels and those of all that follow.
 
     Raises:
-        ValueError: a row cannot be built, see ``yolomix.host.rows``; or a layer cannot take what it reads.
+        ValueError: a row cannot be built, see ``yolomix.hooks.rows``; or a layer cannot take what it reads.
     """
     try:
         shapes, built = _traced(model, "meta", False)

@@ -1,9 +1,8 @@
-"""Weights from one model into another, whatever their layers are numbered: around ``BaseModel.load``."""
+"""Weights from one model into another, whatever their layers are numbered: with a report."""
 
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
 from copy import copy, deepcopy
 from datetime import UTC, datetime
@@ -14,52 +13,11 @@ import torch
 import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.utils import RANK
 
 from yolomix.surgery.align import Order, align, plain, seated, shapes
 from yolomix.surgery.report import Report, Tensor
 
 Model = Any  # a model of Ultralytics: an nn.Module that keeps its layers in ``model``
-
-REPORT = "transfer.txt"  # beside the weights of a training run
-
-_reports: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
-
-
-def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool = True) -> None:
-    """``BaseModel.load``, which first puts the source's layers where the target has layers that they fit.
-
-    Class counts, class names and the first convolution are the host's business, as ever.
-
-    Raises:
-        ValueError: not one tensor was copied.
-    """
-    source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-    if not (_layered(source) and _layered(model)):
-        native(model, weights, verbose)
-        return
-    order = align(list(source.model), list(model.model))
-    report, moved = _load(functools.partial(native, verbose=verbose), source, model, order)
-    if moved:
-        _reports[model] = report
-        _show(report, verbose)
-    elif source in _reports:  # a copy of a model that was loaded with layers moved
-        _reports[model] = _reports[source]
-
-
-def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
-    """``BaseTrainer.setup_model``, which then saves the report of a transfer beside the run's weights."""
-    result = native(trainer)
-    report = _reports.get(trainer.model) if isinstance(trainer.model, nn.Module) else None
-    if report is not None and RANK in (-1, 0):
-        trainer.wdir.mkdir(parents=True, exist_ok=True)
-        report.save(trainer.wdir / REPORT)
-    return result
-
-
-def report_of(model: Model) -> Report | None:
-    """The report of the last transfer into a model that moved layers or was asked for."""
-    return _reports.get(model)
 
 
 def copy_weights(source: Model, target: Model, order: Order | None = None) -> Report:
@@ -75,7 +33,7 @@ def copy_weights(source: Model, target: Model, order: Order | None = None) -> Re
     """
     native = tasks.BaseModel.load.native  # without the report in the log: the caller gets it
     order = order or align(list(source.model), list(target.model))
-    return _load(functools.partial(native, verbose=False), source, target, order)[0]
+    return load_aligned(functools.partial(native, verbose=False), source, target, order)[0]
 
 
 def read(file: str | Path) -> Model:
@@ -138,7 +96,8 @@ def write(model: Model, file: str | Path) -> Path:
     return path
 
 
-def _layered(model: Any) -> bool:
+def is_layered(model: Any) -> bool:
+    """Whether a model keeps its layers as Ultralytics does."""
     return isinstance(getattr(model, "model", None), nn.Sequential)
 
 
@@ -148,7 +107,7 @@ def _fitting(source: Model, target: Model, order: Order) -> int:
     return sum(len(shapes(a) & shapes(b)) for a, b in pairs)
 
 
-def _load(native: Callable[..., None], source: Model, target: Model, order: Order) -> tuple[Report, bool]:
+def load_aligned(native: Callable[..., None], source: Model, target: Model, order: Order) -> tuple[Report, bool]:
     """Seat the source's layers in that order, load them natively and compare; and whether any had to move."""
     layers = seated(list(source.model), list(target.model), order)
     moved = [*layers] != [*source.model]
@@ -162,14 +121,6 @@ def _load(native: Callable[..., None], source: Model, target: Model, order: Orde
     if not any(t.numbers > 1 for t in report.of("copied")):  # the counters of norms fit everywhere
         raise ValueError(f"no weight was copied from {report.source} into {report.target}:\n{report.missing()}")
     return report, moved
-
-
-def _show(report: Report, verbose: bool) -> None:
-    """A line in the log, and a warning for whatever did not arrive."""
-    if verbose:
-        tasks.LOGGER.info(f"yolomix: {report.summary}")
-    if missing := report.missing():
-        tasks.LOGGER.warning(f"yolomix: {report.predicted} tensors fit, {report.copied} arrived; not all:\n{missing}")
 
 
 def _compared(source: Model, target: Model, order: Order, predicted: int) -> Report:

@@ -19,11 +19,12 @@ def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
     Raises:
         ValueError: the block reads several layers.
     """
-    if block.rule == "ch":
-        raise ValueError(f"{block.name} reads several layers; a graft has one, so it needs a block on one map")
-    leading: list[Any] = {"c": [c], "c1 c2": [c, c], "c1 c2 n": [c, c, 1]}[block.rule]
-    *args, named = args if args and isinstance(args[-1], Mapping) else [*args, {}]
-    return block.cls(*leading, *_arguments(block, c, args), **named)
+    if block.rule.reads_several:
+        raise ValueError(f"{block.name} reads several layers; a graft reads one, so it needs a block that reads one")
+    named: Mapping[str, Any] = {}
+    if args and isinstance(args[-1], Mapping):
+        *args, named = args
+    return block.make(c, c2=c, args=_arguments(block, c, args), named=named)
 
 
 def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:
@@ -31,7 +32,7 @@ def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:
     translate = getattr(block.cls, "row_arguments", None)
     if translate is None:
         return list(args)
-    row = [] if block.rule == "c" else [c]
+    row = [c] if block.rule.takes_width else []
     return list(translate([*row, *args]))[len(row) :]
 
 
@@ -54,8 +55,7 @@ class SameWidth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        y: Tensor = self.block(x)
-        return y
+        return self.block(x)
 
 
 @register(source="LayerScale, arXiv:2103.17239, starting at zero as ReZero, arXiv:2003.04887")

@@ -1,22 +1,15 @@
 """The blocks that a model YAML may name, and what a block has to be.
 
-A block is a ``torch.nn.Module`` on maps. Its constructor says its channel rule by the names of its first parameters:
-
-=====================  ==================================================================
-``(c, ...)``           keeps the channels; a YAML row gives only what follows ``c``
-``(c1, c2, ...)``      changes them; a row gives ``c2`` (before width scaling) and what follows
-``(c1, c2, n, ...)``   takes the row's repeats itself instead of being repeated
-``(ch, ...)``          reads several layers; ``ch`` is the list of their channels
-=====================  ==================================================================
-
-``forward(x: (B, C, H, W)) -> (B, C', H', W')`` takes any H, W >= 1 and returns the dtype that came in.
+A block is a ``torch.nn.Module`` on feature maps. The first parameters of its constructor say its channel rule, see
+:class:`yolomix.nn.rules.ChannelRule`. ``forward(x: (B, C, H, W)) -> (B, C', H', W')`` takes any H, W >= 1 and returns
+the dtype that came in.
 
 A row's last argument may be a mapping: arguments by name, as in ``[-1, 1, HaloAttention, [2, 1, {residual: false}]]``.
 
 What a block, or a module inside one, may say about itself:
 
-- ``no_weight_decay``, a class attribute: the names of those of its own parameters that an optimiser must leave without
-  weight decay and without orthogonalisation (decay rates, step sizes, position tables).
+- ``no_weight_decay``, a class attribute: the names of those of its own parameters that an optimiser must neither decay
+  nor orthogonalise (decay rates, step sizes, tables of a positional encoding).
 - ``row_arguments(args: list) -> list``, a static method: turns what older YAMLs give in a row into what the constructor
   takes, for example without a width that the row repeats.
 - ``fuse()``: folds what can be folded for inference; called before export, prediction and validation, perhaps twice.
@@ -29,37 +22,75 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from torch import nn
 
+from yolomix.nn.rules import ChannelRule, Read
+
 LOGGER = logging.getLogger("yolomix")
-RULES = {("ch",): "ch", ("c1", "c2", "n"): "c1 c2 n", ("c1", "c2"): "c1 c2", ("c",): "c"}
 
 M = TypeVar("M", bound=type[nn.Module])
 
 
 @dataclass(frozen=True)
 class Block:
-    """One registered block: its name in a YAML, its class, its channel rule and where it comes from."""
+    """One registered block.
+
+    >>> find("MLLABlock").signature
+    '[num_heads=4, mlp_ratio=4.0, qkv_bias=True, drop_path=0.0]'
+
+    Attributes:
+        name: what a model YAML calls it.
+        cls: its class.
+        rule: how its channels follow from what it reads.
+        source: the paper, and where it is.
+    """
 
     name: str
     cls: type[nn.Module]
-    rule: str
+    rule: ChannelRule
     source: str
 
     @property
-    def arguments(self) -> list[inspect.Parameter]:
-        """What a YAML row may give, in order: the constructor's parameters without those that the rule fills."""
-        _, *rest = inspect.signature(self.cls).parameters.values()  # the channels that come in
-        return [p for p in rest if not (self.rule == "c1 c2 n" and p.name == "n")]
+    def options(self) -> list[inspect.Parameter]:
+        """The constructor's parameters after those that the channel rule fills."""
+        return list(inspect.signature(self.cls).parameters.values())[len(self.rule.value) :]
 
     @property
     def signature(self) -> str:
-        """The row's arguments as a reader would write them: ``[block=2, halo=1]``."""
-        return "[" + ", ".join(_written(p) for p in self.arguments if p.kind is not p.VAR_KEYWORD) + "]"
+        """The arguments of a row as a reader would write them: ``[block_size=2, halo_size=1]``."""
+        return _written(["c2"] if self.rule.takes_width else [], self.options)
+
+    @property
+    def graft_signature(self) -> str:
+        """The arguments of a graft, whose channels are those of the layer that it is put behind."""
+        return _written([], self.options)
+
+    def make(
+        self,
+        read: Read,
+        c2: int | None = None,
+        n: int = 1,
+        args: Sequence[Any] = (),
+        named: Mapping[str, Any] = MappingProxyType({}),
+    ) -> nn.Module:
+        """Build the block.
+
+        >>> find("MLLABlock").make(32, named={"num_heads": 2}).attn.num_heads
+        2
+
+        Args:
+            read: channels of the layer that it reads, or of several.
+            c2: channels of its output, for a rule that takes a width.
+            n: repeats, for a rule that takes them.
+            args: what follows the channels and the repeats.
+            named: arguments by name.
+        """
+        return self.cls(*self.rule.leading(read, c2, n), *args, **named)
 
 
 BLOCKS: dict[str, Block] = {}
@@ -75,6 +106,14 @@ def register(
 ) -> M | Callable[[M], M]:
     """Make a block usable by name in a model YAML; usable plain or as a decorator.
 
+    >>> class Twice(nn.Module):
+    ...     def __init__(self, c: int) -> None:
+    ...         super().__init__()
+    ...     def forward(self, x):
+    ...         return 2 * x
+    >>> register(Twice).__name__, find("Twice").rule.name
+    ('Twice', 'KEEPS')
+
     Args:
         cls: the block; see this module's description for what it has to be.
         name: its name in a YAML; by default the name of the class.
@@ -82,7 +121,7 @@ def register(
         source: paper and where it is, for listings.
 
     Raises:
-        TypeError: the class is no ``nn.Module`` or its constructor follows no channel rule.
+        TypeError: the class is no ``nn.Module``, or its constructor follows no channel rule.
         ValueError: another class has the name already.
     """
     if cls is None:
@@ -92,7 +131,7 @@ def register(
 
 def _enter(cls: M, name: str | None, aliases: tuple[str, ...], source: str) -> M:
     """Enter a class under its name and aliases; see :func:`register`."""
-    rule = channel_rule(cls)
+    rule = ChannelRule.of(cls)
     if cls.__module__ == "__main__":
         LOGGER.warning(
             "%s is registered from the script that was started: no other process can open a checkpoint with it. "
@@ -120,26 +159,12 @@ def watch(check: Callable[[Block], None]) -> None:
     _WATCHERS.append(check)
 
 
-def channel_rule(cls: type[nn.Module]) -> str:
-    """'c', 'c1 c2', 'c1 c2 n' or 'ch', read from the constructor.
-
-    Raises:
-        TypeError: not a module class, or the constructor's first parameters follow no rule.
-    """
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise TypeError(f"a block is a class derived from torch.nn.Module, got {cls!r}")
-    leading = [*inspect.signature(cls).parameters]
-    for names, rule in RULES.items():
-        if tuple(leading[: len(names)]) == names:
-            return rule
-    raise TypeError(
-        f"{cls.__name__}({', '.join(leading)}) follows no channel rule: the first parameters of a block are "
-        "(c, ...), (c1, c2, ...), (c1, c2, n, ...) or (ch, ...)"
-    )
-
-
 def find(name: str) -> Block:
     """The block of that name.
+
+    >>> find("MLLABlok")
+    Traceback (most recent call last):
+    KeyError: "no block 'MLLABlok'; did you mean MLLABlock, ...?"
 
     Raises:
         KeyError: no block has the name; the message has the near ones.
@@ -148,11 +173,15 @@ def find(name: str) -> Block:
         lower = {known.lower(): known for known in BLOCKS}
         near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
         if near:
-            raise KeyError(f"no block {name!r}; near: {', '.join(near)}")
+            raise KeyError(f"no block {name!r}; did you mean {', '.join(near)}?")
         raise KeyError(f"{name!r} is not registered as a block; registered are {', '.join(sorted(BLOCKS))}")
     return BLOCKS[name]
 
 
-def _written(p: inspect.Parameter) -> str:
-    default: Any = p.default
-    return p.name if default is p.empty else f"{p.name}={default!r}"
+def _written(first: list[str], parameters: list[inspect.Parameter]) -> str:
+    words = list(first)
+    for parameter in parameters:
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+            words.append(parameter.name + default)
+    return f"[{', '.join(words)}]"

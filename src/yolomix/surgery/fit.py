@@ -25,7 +25,7 @@ def row_behind(block: Block, places: Sequence[Layer], args: Sequence[Any], n: in
     """
     for c, layer in {layer.channels: layer for layer in reversed(places)}.items():
         _try(block, c or 0, args, layer, gate)
-    if not gate and block.rule == "c":
+    if not gate and not block.rule.takes_width:
         return [-1, n, block.name, list(args)]
     return [-1, n, "ZeroGate" if gate else "SameWidth", [block.name, *([list(args)] if args else [])]]
 
@@ -46,16 +46,15 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
     """
     source, n, _, old_args = old
     several = isinstance(source, list)
-    if several != (block.rule == "ch"):
-        raise ValueError(
-            f"{block.name} reads {'several layers' if block.rule == 'ch' else 'one layer'}, {layer} reads {source}"
-        )
-    if block.rule == "c" and (before is None or before.channels != layer.channels):
+    if several != block.rule.reads_several:
+        wants = "several layers" if block.rule.reads_several else "one layer"
+        raise ValueError(f"{block.name} reads {wants}, {layer} reads {source}")
+    if block.rule.keeps_channels and (before is None or before.channels != layer.channels):
         came = "the picture" if before is None else f"{before.channels} channels"
         raise ValueError(
             f"{block.name} keeps the channels it reads; {layer} makes {layer.channels} of {came}, so it cannot go there"
         )
-    if block.rule in ("c", "ch"):
+    if not block.rule.takes_width:
         return [source, n, block.name, list(args)]
     wide = [a for a in old_args if isinstance(a, int) and a > 1 and scaled(a, model) == layer.channels]
     if not wide:
@@ -84,8 +83,7 @@ def _try(block: Block, c: int, args: Sequence[Any], layer: Layer, gate: bool) ->
         try:
             y = same_width(block, c, args).eval()(x)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            takes = block.signature if block.rule == "c" else block.signature.replace("c2, ", "").replace("c2", "")
-            raise ValueError(f"{what}: it takes {takes}, got {list(args)}: {error}") from error
+            raise ValueError(f"{what}: it takes {block.graft_signature}, got {list(args)}: {error}") from error
     if y.shape != x.shape:
         raise ValueError(
             f"{what}: it makes {y.shape[1]} channels of {c} and a map of {y.shape[2]}x{y.shape[3]} of {SIDE}x{SIDE}; "

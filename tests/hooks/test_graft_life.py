@@ -12,6 +12,7 @@ import ultralytics
 from torch import nn
 
 import yolomix
+from yolomix.hooks import load
 from yolomix.host import weights
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
@@ -85,7 +86,7 @@ def test_pretrained_takes_a_checkpoint_of_other_numbers(
 ) -> None:
     model = ultralytics.YOLO(f"{tiny}+MLLABlock@1.yaml")
     seen = {}
-    model.add_callback("on_train_start", lambda trainer: seen.update(weights.report_of(trainer.model).__dict__))
+    model.add_callback("on_train_start", lambda trainer: seen.update(load.report_of(trainer.model).__dict__))
     model.train(**settings, epochs=1, project=str(tmp_path), name="run", pretrained=str(learned))
     assert seen["predicted"] == seen["source_tensors"] == len(weights.read(learned).state_dict())
     assert (tmp_path / "run/weights/transfer.txt").is_file()

@@ -24,8 +24,8 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
 
-from yolomix.host import rows, table
-from yolomix.host.rows import Row
+from yolomix.hooks import layer_table, rows
+from yolomix.hooks.rows import Row
 from yolomix.nn import common, registry
 
 Layers = tuple[nn.Sequential, list[int]]
@@ -58,7 +58,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
     """
     d = deepcopy(d)
     ours = rows.read(d)
-    with rows.located(d), table.corrected(tasks.LOGGER) as lines, _default_activation():
+    with rows.located(d), layer_table.corrected(tasks.LOGGER) as lines, _default_activation():
         for row in ours.values():
             row.raw[2:] = _stand_in(row)
         layers, save = native(d, ch=ch, verbose=verbose)
@@ -67,7 +67,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
         for i, row in ours.items():
             slots = _slots(layers[i])
             layers[i] = _replacement(row, slots, layers[i])
-            lines[i] = table.line(layers[i], len(slots), row.args)
+            lines[i] = layer_table.line(layers[i], len(slots), row.args)
     return layers, save
 
 
@@ -83,9 +83,12 @@ def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwarg
 
 def _stand_in(row: Row) -> list[Any]:
     """Name and arguments of the native row with the same channel arithmetic."""
-    if row.block.rule == "c":
-        return ["BlockSlot", ["ch", "f"]]
-    return ["CBFuse", ["ch"]] if row.block.rule == "ch" else ["Conv", [row.args[0], 1]]
+    rule = row.block.rule
+    if rule.reads_several:
+        return ["CBFuse", ["ch"]]
+    if rule.takes_width:
+        return ["Conv", [row.width, 1]]
+    return ["BlockSlot", ["ch", "f"]]
 
 
 def _slots(layer: nn.Module) -> list[nn.Module]:
@@ -109,16 +112,15 @@ def _replacement(row: Row, slots: list[nn.Module], old: nn.Module) -> nn.Module:
 
 def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
     """The row's blocks, constructed by its channel rule; ``slot`` is the first stand-in of ``n``."""
-    cls, args, named = row.block.cls, row.args, row.named
-    if row.block.rule == "c":
-        return [cls(slot.c, *args, **named) for _ in range(n)]
-    if row.block.rule == "ch":
+    block, rule = row.block, row.block.rule
+    if rule.reads_several:
         before = slot.idx[: max(row.i, 1)]
-        return [cls([before[f] for f in row.f], *args, **named)]  # type: ignore[union-attr]
-    c1, c2 = slot.conv.in_channels, slot.conv.out_channels
-    if row.block.rule == "c1 c2 n":
-        return [cls(c1, c2, n, *args[1:], **named)]
-    return [cls(c2 if j else c1, c2, *args[1:], **named) for j in range(n)]
+        return [block.make([before[f] for f in row.sources], args=row.options, named=row.named)]
+    c1, c2 = (slot.conv.in_channels, slot.conv.out_channels) if rule.takes_width else (slot.c, slot.c)
+    if rule.takes_repeats:
+        return [block.make(c1, c2, n, row.options, row.named)]
+    reads = [c1] + [c2] * (n - 1)  # a repeated block reads the one before it
+    return [block.make(read, c2, args=row.options, named=row.named) for read in reads]
 
 
 def _activation(layers: nn.Sequential) -> Any:

@@ -49,6 +49,21 @@ class Row:
     raw: list[Any]
     where: str
 
+    @property
+    def sources(self) -> list[int]:
+        """The layers that it reads."""
+        return self.f if isinstance(self.f, list) else [self.f]
+
+    @property
+    def width(self) -> int | None:
+        """The channels of its output before width scaling, for a rule that takes them."""
+        return self.args[0] if self.block.rule.takes_width else None
+
+    @property
+    def options(self) -> list[Any]:
+        """The arguments after the channels."""
+        return self.args[1:] if self.block.rule.takes_width else self.args
+
     def error(self, why: object) -> RowError:
         """What the block takes, what came, and why that is wrong."""
         got = [*self.args, self.named] if self.named else self.args
@@ -121,42 +136,40 @@ def _check_name(name: str, where: str) -> None:
     known = [*registry.BLOCKS, *(k for k, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module))]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     raise RowError(
-        f"{where}: no block {name!r} in yolomix or Ultralytics; near: {', '.join(near) or 'none'}. "
+        f"{where}: no block {name!r} in yolomix or Ultralytics; did you mean {', '.join(near) or 'nothing'}? "
         "A block of your own needs yolomix.register(YourBlock) before the model is built"
     )
 
 
 def _check_from(row: Row, n: int) -> None:
     """Raise unless the row reads layers before it, as many as its rule says."""
-    several = row.block.rule == "ch"
-    sources = row.f if isinstance(row.f, list) else [row.f]
-    if several != isinstance(row.f, list) or not sources:
+    several = row.block.rule.reads_several
+    if several != isinstance(row.f, list) or not row.sources:
         raise row.error(f"it reads {'a list of layers' if several else 'one layer'}, from is {row.f}")
     if several and n != 1:
         raise row.error(f"a block with several inputs cannot be repeated, repeats is {n}")
-    if wrong := [f for f in sources if not isinstance(f, int) or not -max(row.i, 1) <= f < max(row.i, 0)]:
+    if wrong := [f for f in row.sources if not isinstance(f, int) or not -max(row.i, 1) <= f < max(row.i, 0)]:
         raise row.error(f"from {wrong} is no layer before layer {row.i}")
 
 
 def _normalise(row: Row) -> None:
     """Let the block turn older spellings into its own, then check the arguments against its constructor."""
-    c2 = row.block.rule in ("c1 c2", "c1 c2 n")
-    if c2 and not (row.args and isinstance(row.args[0], int)):
+    rule = row.block.rule
+    if rule.takes_width and not (row.args and isinstance(row.args[0], int)):
         raise row.error("the first argument is c2, an integer: the channels that come out, before width scaling")
     translate = getattr(row.block.cls, "row_arguments", list)
-    repeats = [1] if row.block.rule == "c1 c2 n" else []
     try:
         row.args[:] = translate(row.args)
-        inspect.signature(row.block.cls).bind(0, *row.args[:c2], *repeats, *row.args[c2:], **row.named)
+        inspect.signature(row.block.cls).bind(*rule.leading(0, row.width), *row.options, **row.named)
     except (TypeError, ValueError) as error:
         raise row.error(error) from error
-    if row.block.rule == "c" and row.args and isinstance(row.args[0], int) and row.args[0] >= WIDTH:
+    if rule.keeps_channels and row.args and isinstance(row.args[0], int) and row.args[0] >= WIDTH:
         LOGGER.warning(
             "%s: %s has as many channels as the layer before it and takes no width; %d is its %s",
             row.where,
             row.block.name,
             row.args[0],
-            row.block.arguments[0].name,
+            row.block.options[0].name,
         )
 
 

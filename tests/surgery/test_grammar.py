@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolomix.surgery.names import GraftNameError, Name, Part, arguments, is_graft, parse, written
+from yolomix.surgery.grammar import GraftNameError, Name, Part, arguments, is_graft, parse, written
 
 VALUES = st.recursive(
     st.one_of(

@@ -8,13 +8,13 @@ from functools import reduce
 
 import pytest
 
-from yolomix import host
+from yolomix import hooks
 
 BUILD = """
 from ultralytics import YOLO
 YOLO("yolo11n-mlla.yaml")
 import importlib, functools, yolomix
-for hook in yolomix.host.HOOKS:
+for hook in yolomix.hooks.HOOKS:
     found = functools.reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
     assert hasattr(found, "native") and not hasattr(found.native, "native"), hook
 """
@@ -32,8 +32,8 @@ assert importlib.util.find_spec("ultralytics.engine.trainer") is not None
 """,
     "a part, then yolomix": """
 import sys, ultralytics.cfg, yolomix
-assert not {"yolomix.host.sample", "yolomix.host.ddp"} & set(sys.modules), "imported before it is needed"
-yolomix.host.join()
+assert not {"yolomix.hooks.sample", "yolomix.hooks.ddp"} & set(sys.modules), "imported before it is needed"
+yolomix.hooks.join()
 """,
     "everything, then yolomix": "from ultralytics import YOLO\nimport ultralytics.engine.trainer\nimport yolomix\n",
     "a block, as unpickling does": "import yolomix.nn.mlla\n",
@@ -50,11 +50,11 @@ def test_joining_without_ultralytics_is_quiet_and_free(python):
     assert python(code) == ""
 
 
-@pytest.mark.parametrize("hook", host.HOOKS, ids=lambda hook: hook.target)
+@pytest.mark.parametrize("hook", hooks.HOOKS, ids=lambda hook: hook.target)
 def test_every_hook_has_a_function_of_ours_and_one_of_theirs(hook):
     theirs = reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
     file, function = hook.ours.split(".")
-    ours = getattr(importlib.import_module(f"yolomix.host.{file}"), function)
+    ours = getattr(importlib.import_module(f"yolomix.hooks.{file}"), function)
     assert callable(ours)
     assert callable(theirs.native)
     assert theirs.__name__ == theirs.native.__name__
@@ -70,4 +70,4 @@ def test_every_hook_has_a_function_of_ours_and_one_of_theirs(hook):
 def test_a_version_without_a_hooked_function_is_said(name, lacks):
     module = types.ModuleType(name)
     with pytest.warns(RuntimeWarning, match=rf"this Ultralytics has no {name}{lacks}"):
-        host._install(module)
+        hooks._install(module)

@@ -8,20 +8,20 @@ from typing import Any
 
 from torch import nn
 
-from yolomix.host import graph, rows
+from yolomix.hooks import build, rows
 from yolomix.nn.gate import Chain
 from yolomix.surgery.graph import CHAIN, sources
 
 Spans = list[tuple[int, int]]  # per row of the description its first row, and the one after its last, when unrolled
 
 
-def parse_model(native: Callable[..., graph.Layers], d: dict[str, Any], ch: int, verbose: bool = True) -> graph.Layers:
-    """As :func:`yolomix.host.graph.parse_model`, and every ``Chain`` becomes one layer."""
+def parse_model(native: Callable[..., build.Layers], d: dict[str, Any], ch: int, verbose: bool = True) -> build.Layers:
+    """As :func:`yolomix.host.build.parse_model`, and every ``Chain`` becomes one layer."""
     described = d.get("backbone", []) + d.get("head", [])
     if not any(isinstance(row, list) and row[2:3] == [CHAIN] for row in described):
-        return graph.parse_model(native, d, ch, verbose)
+        return build.parse_model(native, d, ch, verbose)
     unrolled, spans = _unrolled(d)
-    layers, _ = graph.parse_model(native, unrolled, ch, verbose)
+    layers, _ = build.parse_model(native, unrolled, ch, verbose)
     rolled = nn.Sequential(*(_layer(layers, i, span, described[i]) for i, span in enumerate(spans)))
     read = [s for i, row in enumerate(described) for x, s in _pairs(row[0], i) if x != -1]
     return rolled, sorted(read)

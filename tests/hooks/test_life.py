@@ -15,8 +15,8 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
-from tests.host.conftest import TINY
-from yolomix.host import sample
+from tests.tiny import TINY
+from yolomix.hooks import sample
 from yolomix.nn import common
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
@@ -29,7 +29,7 @@ from ultralytics.cfg import entrypoint
 for line in sys.argv[1:]:
     sys.argv[:] = ["yolo", *line.split("|")]  # the list that Ultralytics holds
     entrypoint()
-assert "yolomix.host.graph" in sys.modules
+assert "yolomix.hooks.build" in sys.modules
 """
 
 

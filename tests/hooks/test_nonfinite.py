@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER
 
-from yolomix.host.nonfinite import Watch, culprit, first_layer
+from yolomix.hooks.nonfinite import Watch, culprit, first_layer
 
 
 class Net(nn.Module):

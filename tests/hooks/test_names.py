@@ -7,8 +7,9 @@ from ultralytics.engine import model as engine
 from ultralytics.nn import tasks
 
 import yolomix
-from tests.host.conftest import TINY
+from tests.tiny import TINY
 from yolomix import models
+from yolomix.host.names import Kind, resolve
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,8 @@ from yolomix import models
     ],
 )
 def test_packaged_names(name, file, scale):
-    assert models.find(name) == (models.FOLDER / f"{file}.yaml", scale)
+    found = resolve(name)
+    assert (found.kind, found.file, found.scale) == (Kind.PACKAGED, models.FOLDER / f"{file}.yaml", scale)
     assert tasks.yaml_model_load(name)["scale"] == scale
 
 
@@ -31,7 +33,7 @@ def test_packaged_names(name, file, scale):
     "name", ["yolo11n.yaml", "yolo11n-mlla", "a/yolo11n-mlla.yaml", "yolo11n-mlla.pt", "nothing.yaml"]
 )
 def test_names_that_are_not_packaged(name):
-    assert models.find(name) is None
+    assert resolve(name).kind is not Kind.PACKAGED
 
 
 def test_every_packaged_file_is_listed():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn import tasks
 
-from tests.host.conftest import description
+from tests.tiny import description
 from yolomix.host.survey import survey
 from yolomix.nn.gate import Chain
 from yolomix.nn.registry import BLOCKS, register

@@ -16,8 +16,8 @@ from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 
-from tests.host.conftest import ROOT
-from yolomix.host import ddp
+from tests.tiny import ROOT
+from yolomix.hooks import ddp
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
 SHIM = Path(__file__).parent / "workers"
@@ -146,14 +146,14 @@ def test_one_node_and_cpu_are_left_to_the_host(monkeypatch, local, world, here):
 
 
 def test_the_script_imports_the_modules_of_users_blocks(tmp_path):
-    from tests.host import blocks  # noqa: F401
+    from tests.hooks import blocks  # noqa: F401
 
     file = tmp_path / "script.py"
     file.write_text('x = 1\nif __name__ == "__main__":\n    train()\n')
     ddp.generate_ddp_file(lambda trainer: str(file), None)
     text = file.read_text()
     compile(text, "script", "exec")
-    assert text.index("sys.path = ") < text.index("import yolomix") < text.index("import tests.host.blocks")
+    assert text.index("sys.path = ") < text.index("import yolomix") < text.index("import tests.hooks.blocks")
     assert text.endswith("    train()\n")
 
 

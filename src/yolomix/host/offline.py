@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 
-from yolomix.cli.output import output_to
+from yolomix.host.streams import output_to
 
 PATIENCE = 2.0  # seconds for one name to be looked up
 

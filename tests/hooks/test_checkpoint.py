@@ -11,8 +11,8 @@ import ultralytics
 from torch import nn
 
 import yolomix
-from tests.host import blocks
-from yolomix.host import checkpoint
+from tests.hooks import blocks
+from yolomix.hooks import checkpoint
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
 

@@ -18,10 +18,10 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel
 
 import yolomix
-from tests.host import blocks
-from tests.host.conftest import description
-from yolomix.host import graph, rows
-from yolomix.host.rows import RowError
+from tests.hooks import blocks
+from tests.tiny import description
+from yolomix.hooks import build, rows
+from yolomix.hooks.rows import RowError
 from yolomix.nn import common
 from yolomix.nn.registry import BLOCKS
 
@@ -70,7 +70,7 @@ def test_max_channels_and_host_layers_stay_the_hosts():
 
 def test_attributes_that_the_host_keeps_on_layers():
     layer = built([-2, 2, "Keeps", []])[2]
-    assert (layer.i, layer.f, layer.type) == (2, -2, "tests.host.blocks.Keeps")
+    assert (layer.i, layer.f, layer.type) == (2, -2, "tests.hooks.blocks.Keeps")
     assert layer.np == sum(p.numel() for p in layer.parameters()) > 0
     assert len(layer) == 2
 
@@ -208,8 +208,8 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
 def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
     block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
     monkeypatch.setitem(BLOCKS, "SPPF", block)
-    with pytest.raises(ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.host.blocks.Keeps under"):
-        graph.watch_names()
+    with pytest.raises(ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"):
+        build.watch_names()
 
 
 def test_a_block_of_ours_keeps_a_name_that_ultralytics_takes_later(monkeypatch):

@@ -12,9 +12,9 @@ from torch import nn
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
-from tests.host import blocks  # noqa: F401
-from tests.host.conftest import description
-from yolomix.host.optim import no_weight_decay
+from tests.hooks import blocks  # noqa: F401
+from tests.tiny import description
+from yolomix.hooks.optimizer import no_weight_decay
 
 NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "auto", "RMSprop", "MuSGD"]
 OLDEST = ultralytics.__version__.startswith("8.3.")
