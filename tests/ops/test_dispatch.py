@@ -31,11 +31,11 @@ def nothing_forced(monkeypatch):
 
 @pytest.fixture
 def arguments():
-    return example.arguments("cpu")
+    return example.inputs("cpu")
 
 
 def chosen(backend, arguments, table=TABLE) -> str:
-    return choose("scan", table, backend, arguments[0], *arguments).__module__.rpartition(".")[2]
+    return choose("scan", table, backend, arguments[0], arguments).__module__.rpartition(".")[2]
 
 
 def test_auto_takes_the_first_without_a_refusal(arguments):
@@ -50,7 +50,7 @@ def test_the_reference_is_only_taken_by_name(arguments):
 
 
 def test_a_named_backend_runs_or_raises_with_its_reasons(arguments):
-    doubles = tuple(x.double() if isinstance(x, torch.Tensor) else x for x in arguments)
+    doubles = type(arguments)(*(x.double() if isinstance(x, torch.Tensor) else x for x in arguments))
     with pytest.raises(
         NotImplementedError,
         match=r"(?s)no backend of scan takes \(1, 36, 19\) torch.float64 on cpu:\n  numba: it computes in float32, "
@@ -61,7 +61,7 @@ def test_a_named_backend_runs_or_raises_with_its_reasons(arguments):
 
 
 def test_every_backend_says_why_not(arguments):
-    doubles = tuple(x.double() if isinstance(x, torch.Tensor) else x for x in arguments)
+    doubles = type(arguments)(*(x.double() if isinstance(x, torch.Tensor) else x for x in arguments))
     with pytest.raises(NotImplementedError, match=r"(?s)triton: it serves cuda tensors, not cpu\n  numba: it computes"):
         chosen("auto", doubles, (OTHER_DEVICE, NUMBA))
 
@@ -135,7 +135,7 @@ def untested():
 
 def test_a_backend_that_is_off_by_a_percent_is_not_trusted(arguments, monkeypatch, untested):
     right = numba_cpu.run
-    monkeypatch.setattr(numba_cpu, "run", lambda *args: 1.01 * right(*args))
+    monkeypatch.setattr(numba_cpu, "run", lambda inputs: 1.01 * right(inputs))
     with pytest.raises(NotImplementedError, match=r"self-test on cpu is off by 1.0e-02 of the reference's norm, more"):
         chosen("numba", arguments)
     assert chosen("auto", arguments) == "eager"
@@ -144,25 +144,26 @@ def test_a_backend_that_is_off_by_a_percent_is_not_trusted(arguments, monkeypatc
 def test_a_wrong_gradient_is_not_trusted(arguments, monkeypatch, untested):
     right = numba_cpu.run
 
-    def steep(u, *rest):
-        return right(u.detach() + 1.02 * (u - u.detach()), *rest)
+    def steep(inputs):
+        u = inputs.u
+        return right(inputs._replace(u=u.detach() + 1.02 * (u - u.detach())))
 
     monkeypatch.setattr(numba_cpu, "run", steep)
-    needing = (arguments[0].requires_grad_(), *arguments[1:])
+    needing = arguments._replace(u=arguments.u.requires_grad_())
     assert chosen("auto", needing) == "eager"
     with torch.no_grad():
         assert chosen("auto", needing) == "test_dispatch", "without gradients nothing is wrong with it"
 
 
 def test_a_backend_that_raises_or_gives_no_number_is_not_trusted(arguments, monkeypatch, untested):
-    def broken(*args):
+    def broken(inputs):
         raise OSError("no such instruction\nand more")
 
     monkeypatch.setattr(numba_cpu, "run", broken)
     with pytest.raises(NotImplementedError, match=r"its self-test on cpu raised OSError: no such instruction$"):
         chosen("numba", arguments)
     selftest.refusal.cache_clear()
-    monkeypatch.setattr(numba_cpu, "run", lambda u, *rest: u * torch.nan)
+    monkeypatch.setattr(numba_cpu, "run", lambda inputs: inputs.u * torch.nan)
     assert "off by nan" in selftest.refusal(NUMBA.module, "cpu", False)
 
 
@@ -242,7 +243,7 @@ def both(x, *rest):
     B = u[:, :1].expand(-1, n, -1)
     return ss2d(x, *rest).sum() + selective_scan(u, u, rest[3][: u.shape[1]], B, B, delta_softplus=True).sum()
 
-arguments = [x.double() for x in example.arguments("cpu")]
+arguments = [x.double() for x in example.inputs("cpu")]
 found = torch.compile(both, fullgraph=True, backend="aot_eager")(*arguments)
 assert torch.equal(found, both(*arguments))
 """

@@ -17,9 +17,11 @@ from yolomix.ops._numba.simd import LANES, load, store
 from yolomix.ops.selective_scan import example as scan_example
 from yolomix.ops.selective_scan import numba_cpu as scan_cpu
 from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.ss2d import example as ss2d_example
 from yolomix.ops.ss2d import numba_cpu as ss2d_cpu
 from yolomix.ops.ss2d import ss2d
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 
 def scan_inputs(D: int = 24, N: int = 6, L: int = 70, groups: int = 2, **changes: Tensor | None) -> dict[str, Tensor]:
@@ -221,15 +223,18 @@ def test_results_repeat_bit_by_bit():
 
 def test_float64_and_complex_are_refused_in_words():
     inputs = scan_inputs()
-    order = [inputs[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
-    assert scan_cpu.refusals(*order, True, False) == []
-    doubles = [x.double() for x in order]
-    assert scan_cpu.refusals(*doubles, True, False) == ["it computes in float32, which is less than torch.float64"]
-    order[2] = torch.complex(order[2], order[2])
-    assert scan_cpu.refusals(*order, True, False) == ["it computes real states, and A is torch.complex64"]
+    scan = ScanInputs(**inputs, delta_softplus=True)
+    assert scan_cpu.refusals(scan) == []
+    doubles = ScanInputs(**{name: x.double() for name, x in inputs.items()})
+    assert scan_cpu.refusals(doubles) == ["it computes in float32, which is less than torch.float64"]
+    assert scan_cpu.refusals(scan._replace(A=torch.complex(scan.A, scan.A))) == [
+        "it computes real states, and A is torch.complex64"
+    ]
     x = torch.zeros(1, 4, 2, 2)
-    assert ss2d_cpu.refusals(x, *[x] * 5) == []
-    assert ss2d_cpu.refusals(x.double(), *[x] * 5) == ["it computes in float32, which is less than torch.float64"]
+    assert ss2d_cpu.refusals(SS2DInputs(x, *[x] * 5)) == []
+    assert ss2d_cpu.refusals(SS2DInputs(x.double(), *[x] * 5)) == [
+        "it computes in float32, which is less than torch.float64"
+    ]
 
 
 def registered() -> dict[str, tuple[object, tuple[object, ...]]]:
@@ -263,7 +268,7 @@ def test_registered_operators_keep_pytorch_s_contract(name):
 @pytest.mark.parametrize("operator", [selective_scan, ss2d], ids=["scan", "ss2d"])
 def test_one_compiled_graph_with_the_same_gradients(operator):
     torch._dynamo.reset()
-    tensors = (scan_example if operator is selective_scan else ss2d_example).arguments("cpu")
+    tensors = (scan_example if operator is selective_scan else ss2d_example).inputs("cpu")
     leaves = [x.requires_grad_() for x in tensors if isinstance(x, Tensor)]
 
     def model(*args):

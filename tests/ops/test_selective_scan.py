@@ -21,14 +21,15 @@ from tests import golden
 from tests.ops import parity
 from tests.ops.parity import Tensors
 from yolomix.ops.selective_scan import BACKENDS, eager, selective_scan
+from yolomix.ops.selective_scan.inputs import ScanInputs
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 every_backend = parity.compared(BACKENDS)
 
 
-def arguments(tensors: Tensors, softplus: bool = True) -> tuple[object, ...]:
-    """The operator's arguments in order, the last state asked for."""
-    return (*(tensors.get(name) for name in NAMES), softplus, True)
+def arguments(tensors: Tensors, softplus: bool = True) -> ScanInputs:
+    """The operator's inputs, the last state asked for."""
+    return ScanInputs(*(tensors.get(name) for name in NAMES), softplus, True)
 
 
 def scanned(tensors: Tensors, softplus: bool, backend: str) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.ops import parity
 from tests.ops.parity import Tensors
 from yolomix.ops.ss2d import BACKENDS, ss2d
+from yolomix.ops.ss2d.inputs import SS2DInputs
 from yolomix.ops.ss2d.reference import orders
 
 NAMES = ("x", "x_proj_weight", "dt_projs_weight", "dt_projs_bias", "A", "D")
 every_backend = parity.compared(BACKENDS)
 
 
-def arguments(tensors: Tensors) -> tuple[Tensor, ...]:
-    return tuple(tensors[name] for name in NAMES)
+def arguments(tensors: Tensors) -> SS2DInputs:
+    return SS2DInputs(**tensors)
 
 
 def scanned(tensors: Tensors, backend: str) -> tuple[Tensor]:

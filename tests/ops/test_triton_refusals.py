@@ -14,6 +14,7 @@ from yolomix.ops import ss2d  # noqa: E402
 from yolomix.ops._triton import available, plan  # noqa: E402
 from yolomix.ops._triton.plan import Sizes  # noqa: E402
 from yolomix.ops.selective_scan import triton_gpu  # noqa: E402
+from yolomix.ops.selective_scan.inputs import ScanInputs  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -32,11 +33,11 @@ def fresh(monkeypatch):
 def arguments(dtype=torch.float32, states=4, matrix=(1, 4, 5)):
     u = torch.zeros(1, 3, 5, dtype=dtype)
     B = torch.zeros(matrix, dtype=dtype)
-    return (u, u, torch.zeros(3, states, dtype=dtype), B, B, None, None, None, True, False)
+    return ScanInputs(u, u, torch.zeros(3, states, dtype=dtype), B, B, delta_softplus=True)
 
 
 def refusals(*args, **kwargs):
-    return " | ".join(triton_gpu.refusals(*arguments(*args, **kwargs)))
+    return " | ".join(triton_gpu.refusals(arguments(*args, **kwargs)))
 
 
 def test_a_cpu_is_refused_in_words():
@@ -52,9 +53,9 @@ def test_too_many_states_are_refused_with_the_limit():
 
 
 def test_complex_rates_are_refused():
-    args = list(arguments())
-    args[2] = args[2].to(torch.complex64)
-    assert "real A, B and C, not complex ones" in " | ".join(triton_gpu.refusals(*args))
+    inputs = arguments()
+    inputs = inputs._replace(A=inputs.A.to(torch.complex64))
+    assert "real A, B and C, not complex ones" in " | ".join(triton_gpu.refusals(inputs))
 
 
 def test_constant_matrices_are_refused():

@@ -18,8 +18,10 @@ from torch import Tensor
 from yolomix.ops._triton import launch, plan
 from yolomix.ops.selective_scan import reference as scan_reference
 from yolomix.ops.selective_scan import triton_gpu as scan_triton
+from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.ss2d import reference as ss2d_reference
 from yolomix.ops.ss2d import triton_gpu as ss2d_triton
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 Row = dict[str, Any]
 
@@ -116,10 +118,14 @@ def measure(name: str, device: str) -> list[float]:
     row = (SCANS if kind == "scan" else MAPS)[which]
     with small(row):
         if kind == "map":
-            return errors(map_leaves(row, device), ss2d_triton.run, ss2d_reference.run)
+            return errors(map_leaves(row, device), _run_map, lambda *a: ss2d_reference.run(SS2DInputs(*a)))
         flags = (row.get("softplus", True), row.get("last", False))
         leaves = scan_leaves(row, device)
-        return errors(leaves, lambda *a: scan_triton.run(*a, *flags), lambda *a: scan_reference.run(*a, *flags))
+        return errors(
+            leaves,
+            lambda *a: scan_triton.run(ScanInputs(*a, *flags)),
+            lambda *a: scan_reference.run(ScanInputs(*a, *flags)),
+        )
 
 
 @contextmanager
@@ -136,6 +142,10 @@ def small(row: Row) -> Iterator[None]:
         yield
 
 
+def _run_map(*tensors: Tensor) -> Tensor:
+    return ss2d_triton.run(SS2DInputs(*tensors))
+
+
 def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return found if isinstance(found, tuple) else (found,)
 
@@ -145,14 +155,14 @@ def compiled(device: str, engine: str) -> list[float]:
     leaves = map_leaves(MAPS["strided"], device)  # states that are padded
 
     def loss(*args: Tensor) -> Tensor:
-        if ss2d_triton.refusals(*args):
+        if ss2d_triton.refusals(SS2DInputs(*args)):
             raise NotImplementedError("the case is not served")
-        return ss2d_triton.run(*args).square().sum() + scan_like(*args)
+        return _run_map(*args).square().sum() + scan_like(*args)
 
     def scan_like(x: Tensor, *rest: Tensor) -> Tensor:
         u, n = x.flatten(2), rest[3].shape[1]
         B = u[:, :1].expand(-1, n, -1)
-        found = scan_triton.run(u, u, rest[3][: u.shape[1]], B, B, None, u, None, True, False)
+        found = scan_triton.run(ScanInputs(u, u, rest[3][: u.shape[1]], B, B, z=u, delta_softplus=True))
         return found.square().sum()
 
     return [
@@ -165,7 +175,7 @@ def checkpointed(device: str) -> list[float]:
     from torch.utils.checkpoint import checkpoint
 
     def loss(*args: Tensor) -> Tensor:
-        return ss2d_triton.run(*args).square().sum()
+        return _run_map(*args).square().sum()
 
     def again(*args: Tensor) -> Tensor:
         return checkpoint(loss, *args, use_reentrant=False)
@@ -176,7 +186,7 @@ def checkpointed(device: str) -> list[float]:
 def inside_autocast(device: str) -> list[float]:
     """Differences that a backward pass inside autocast makes."""
     leaves = [x.requires_grad_() for x in map_leaves(MAPS["row"], device)]
-    loss = ss2d_triton.run(*leaves).square().sum()
+    loss = _run_map(*leaves).square().sum()
     outside = torch.autograd.grad(loss, leaves, retain_graph=True)
     with torch.autocast(device, torch.bfloat16):
         inside = torch.autograd.grad(loss, leaves)

@@ -1,8 +1,8 @@
 """Choosing what computes an operator: a backend says in sentences why it cannot, "auto" takes the first without any.
 
 Every operator is a folder with the same file names (``reference``, ``eager``, ``numba_cpu``, ``triton_gpu``) and a
-table of :class:`Backend` rows, fastest first. A backend file offers ``refusals(*args)`` and ``run(*args)``, both with
-the operator's own arguments.
+table of :class:`Backend` rows, fastest first. A backend file offers ``refusals(inputs)`` and ``run(inputs)``, both with
+the operator's ``Inputs`` value.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Backend:
         package, _, name = self.module.rpartition(".")
         return getattr(sys.modules[package], name)  # type: ignore[no-any-return]
 
-    def refusals(self, x: torch.Tensor, args: tuple[object, ...], named: bool = False) -> list[str]:
+    def refusals(self, x: torch.Tensor, inputs: tuple[object, ...], named: bool = False) -> list[str]:
         """The reasons why this backend cannot take the arguments, as sentences; empty when it can.
 
         A backend of another framework is tested against the reference before it is used for the first time. While a
@@ -65,13 +65,13 @@ class Backend:
         if self.device is not None and x.device.type != self.device:
             return [f"it serves {self.device} tensors, not {x.device.type}"]
         if self.needs is None:
-            return list(self.load().refusals(*args))
+            return list(self.load().refusals(inputs))
         if into_a_file() or (exporting() and not named):
             return ["the model is being exported, and a file format knows only plain PyTorch operations"]
         if (missing := package_refusal(self.needs)) is not None:
             return [missing]
-        reasons = list(self.load().refusals(*args))
-        if not reasons and (wrong := self_test(self.module, x.device.type, needs_gradients(args))) is not None:
+        reasons = list(self.load().refusals(inputs))
+        if not reasons and (wrong := self_test(self.module, x.device.type, needs_gradients(inputs))) is not None:
             return [wrong]
         return reasons
 
@@ -179,7 +179,9 @@ def _forced_name() -> str:
     return _forced.get() or os.environ.get(ENVIRONMENT) or "auto"
 
 
-def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *args: object) -> Callable[..., object]:
+def choose(
+    op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, inputs: tuple[object, ...]
+) -> Callable[..., object]:
     """The ``run`` function of the first backend without a refusal for these very arguments.
 
     Args:
@@ -187,7 +189,7 @@ def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *ar
         table: its backends, fastest first.
         backend: "auto" or a name; a named backend runs or raises.
         x: the tensor that stands for the others in messages: its shape, dtype and device.
-        args: the operator's arguments.
+        inputs: the operator's inputs.
 
     Raises:
         ValueError: no backend of this operator has the name.
@@ -199,7 +201,7 @@ def choose(op: str, table: Sequence[Backend], backend: str, x: torch.Tensor, *ar
         raise ValueError(f"{op} has no backend {want!r}; choose from auto, {', '.join(row.name for row in table)}")
     refused: dict[str, list[str]] = {}
     for row in rows:
-        reasons = row.refusals(x, args, named=want != "auto")
+        reasons = row.refusals(x, inputs, named=want != "auto")
         if not reasons:
             if x.device.type != "meta":  # shapes are worked out, nothing runs
                 slow = not exporting() and any(r.name in refused and r.device == x.device.type for r in rows)

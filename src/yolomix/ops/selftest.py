@@ -1,7 +1,7 @@
 """A backend is not trusted before it has solved a tiny problem as the reference does; and what to tell about it.
 
-An operator with backends of other frameworks has a file ``example`` with ``arguments(device)``: the operator's own
-arguments, small, the same at every call, with tensors that are leaves.
+An operator with backends of other frameworks has a file ``example`` with ``inputs(device)``: the operator's
+inputs, small, the same at every call, with tensors that are leaves.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def refusal(module: str, device: str, gradients: bool) -> str | None:
             "before that, as PyTorch asks for every capture"
         )
     package = module.rpartition(".")[0]
-    args = importlib.import_module(f"{package}.example").arguments
+    inputs = importlib.import_module(f"{package}.example").inputs
     try:
         with _disable_current_modes(), torch.inference_mode(False), torch.autocast(device, enabled=False):
-            got = answer(module, args(device), gradients)
-            want = answer(f"{package}.reference", args(device), gradients)
+            got = answer(module, inputs(device), gradients)
+            want = answer(f"{package}.reference", inputs(device), gradients)
             error = max(distance(x, y) for x, y in zip(got, want, strict=True))
     except torch.cuda.OutOfMemoryError:
         raise
@@ -94,12 +94,12 @@ def refusal(module: str, device: str, gradients: bool) -> str | None:
     return None
 
 
-def answer(module: str, args: Sequence[Any], gradients: bool) -> list[Tensor]:
+def answer(module: str, inputs: Sequence[Any], gradients: bool) -> list[Tensor]:
     """The output of a backend, and with ``gradients`` also those of its sum of squares."""
     run = importlib.import_module(module).run
     with torch.set_grad_enabled(gradients):
-        tensors = [x.requires_grad_(gradients) for x in args if isinstance(x, Tensor)]
-        out = run(*args)
+        tensors = [x.requires_grad_(gradients) for x in inputs if isinstance(x, Tensor)]
+        out = run(inputs)
         if not gradients:
             return [out]
         return [out.detach(), *torch.autograd.grad(out.square().sum(), tensors)]

@@ -20,6 +20,7 @@ from typing import cast
 from torch import Tensor
 
 from yolomix.ops.dispatch import Backend, choose, exporting
+from yolomix.ops.halo_attention.inputs import HaloAttentionInputs
 from yolomix.ops.precision import full_precision
 
 BACKENDS = (
@@ -62,10 +63,10 @@ def halo_attention(
     """
     if not exporting():  # sizes may be symbols there
         check(q, k, v, rel_height, rel_width, heads, block, halo)
-    args = (q, k, v, rel_height, rel_width, heads, block, halo, mask_padding)
-    run = choose("halo_attention", BACKENDS, backend, q, *args)
+    inputs = HaloAttentionInputs(q, k, v, rel_height, rel_width, heads, block, halo, mask_padding)
+    run = choose("halo_attention", BACKENDS, backend, q, inputs)
     with full_precision(q):
-        return cast(Tensor, run(*args))
+        return cast(Tensor, run(inputs))
 
 
 def check(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from yolomix.ops.halo_attention.inputs import HaloAttentionInputs
 from yolomix.ops.precision import accum_dtype
 
 CLOSED = -1e30  # two of them still add up to a finite number in float32
@@ -27,23 +28,14 @@ class Plan(NamedTuple):
     columns_outside: Tensor  # (nW, w)
 
 
-def refusals(*args: object) -> list[str]:
+def refusals(inputs: HaloAttentionInputs) -> list[str]:
     """It takes everything."""
     return []
 
 
-def run(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    block: int,
-    halo: int,
-    mask_padding: bool,
-) -> Tensor:
+def run(inputs: HaloAttentionInputs) -> Tensor:
     """Gather blocks and windows, attend, gather the cells back; arguments of the public function."""
+    q, k, v, rel_height, rel_width, heads, block, halo, mask_padding = inputs
     wide = accum_dtype(q.dtype)
     plan = make_plan(q.shape[2], q.shape[3], block, halo, q.device)
     scale = (q.shape[1] // heads) ** -0.5

@@ -5,24 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from yolomix.ops.halo_attention.inputs import HaloAttentionInputs
 
-def refusals(*args: object) -> list[str]:
+
+def refusals(inputs: HaloAttentionInputs) -> list[str]:
     """It takes everything."""
     return []
 
 
-def run(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_height: Tensor,
-    rel_width: Tensor,
-    heads: int,
-    block: int,
-    halo: int,
-    mask_padding: bool,
-) -> Tensor:
+def run(inputs: HaloAttentionInputs) -> Tensor:
     """The equation of :mod:`yolomix.ops.halo_attention`, cell by cell; shapes as there."""
+    q, k, v, rel_height, rel_width, heads, block, halo, mask_padding = inputs
     H, W = q.shape[2:]
     side = block + 2 * halo
     qh, kh, vh = (torch.unflatten(t.double(), 1, (heads, -1)) for t in (q, k, v))  # (B, heads, d, H, W)

@@ -15,6 +15,7 @@ from typing import cast
 from torch import Tensor
 
 from yolomix.ops.dispatch import Backend, choose, exporting
+from yolomix.ops.linear_attention.inputs import LinearAttentionInputs
 from yolomix.ops.precision import full_precision
 
 EPSILON = 1e-6
@@ -42,9 +43,10 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, *, backend: st
     """
     if not exporting():  # sizes may be symbols there
         check(q, k, v, heads)
-    run = choose("linear_attention", BACKENDS, backend, v, q, k, v, heads)
+    inputs = LinearAttentionInputs(q, k, v, heads)
+    run = choose("linear_attention", BACKENDS, backend, v, inputs)
     with full_precision(v):
-        return cast(Tensor, run(q, k, v, heads))
+        return cast(Tensor, run(inputs))
 
 
 def check(q: Tensor, k: Tensor, v: Tensor, heads: int) -> None:

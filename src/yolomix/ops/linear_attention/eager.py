@@ -6,20 +6,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yolomix.ops.linear_attention import EPSILON
+from yolomix.ops.linear_attention.inputs import LinearAttentionInputs
 from yolomix.ops.linear_attention.rope import rotate, turns
 from yolomix.ops.precision import accum_dtype
 
 
-def refusals(q: Tensor, k: Tensor, v: Tensor, heads: int) -> list[str]:
+def refusals(inputs: LinearAttentionInputs) -> list[str]:
     """It takes everything."""
     return []
 
 
-def run(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def run(inputs: LinearAttentionInputs) -> Tensor:
     """Sum keys with values first, then multiply by the queries; arguments of the public function.
 
     Channels stay in front of the cells: rotation and sums then run over contiguous rows.
     """
+    q, k, v, heads = inputs
     B, C, H, W = v.shape
     wide = accum_dtype(v.dtype)
     L, split = H * W, (B, heads, C // heads, H * W)

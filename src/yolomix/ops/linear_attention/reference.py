@@ -7,15 +7,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yolomix.ops.linear_attention import EPSILON
+from yolomix.ops.linear_attention.inputs import LinearAttentionInputs
 
 
-def refusals(q: Tensor, k: Tensor, v: Tensor, heads: int) -> list[str]:
+def refusals(inputs: LinearAttentionInputs) -> list[str]:
     """It takes everything."""
     return []
 
 
-def run(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def run(inputs: LinearAttentionInputs) -> Tensor:
     """The quadratic form of the equation of :mod:`yolomix.ops.linear_attention`; shapes as there."""
+    q, k, v, heads = inputs
     B, C, H, W = v.shape
     q, k = (F.elu(t.double()) + 1 for t in (q, k))
     turn = _rotation(C, H, W).to(v.device)  # (C, C, L): a 2x2 matrix for each pair of channels

@@ -18,6 +18,7 @@ from torch import Tensor
 from yolomix.ops.dispatch import Backend, choose, exporting
 from yolomix.ops.precision import full_precision
 from yolomix.ops.selective_scan.checks import check
+from yolomix.ops.selective_scan.inputs import ScanInputs
 
 BACKENDS = (
     Backend("triton", "yolomix.ops.selective_scan.triton_gpu", device="cuda", needs="triton"),
@@ -69,7 +70,7 @@ def selective_scan(
     """
     if not exporting():  # sizes may be symbols there
         check(u, delta, A, B, C, D, z, delta_bias)
-    args = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
-    run = choose("selective_scan", BACKENDS, backend, u, *args)
+    inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+    run = choose("selective_scan", BACKENDS, backend, u, inputs)
     with full_precision(u):
-        return cast("Tensor | tuple[Tensor, Tensor]", run(*args))
+        return cast("Tensor | tuple[Tensor, Tensor]", run(inputs))

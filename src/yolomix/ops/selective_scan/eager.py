@@ -22,30 +22,21 @@ from torch import Tensor
 
 from yolomix.ops.dispatch import exporting
 from yolomix.ops.precision import accum_dtype
+from yolomix.ops.selective_scan.inputs import ScanInputs
 
 STEPS = 16  # steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
 SEGMENT = 1 << 20  # state values (batch x channels x states x steps) worked on at a time
 SHORTEST = 4 * STEPS  # a segment has at least this many steps: below, every step is an operation of its own
 
 
-def refusals(*args: object) -> list[str]:
+def refusals(inputs: ScanInputs) -> list[str]:
     """Nothing is refused."""
     return []
 
 
-def run(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    return_last_state: bool,
-) -> Tensor | tuple[Tensor, Tensor]:
+def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
     """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state = inputs
     wide = accum_dtype(u.dtype)
     x, dt = u.to(wide), delta.to(wide)
     if delta_bias is not None:

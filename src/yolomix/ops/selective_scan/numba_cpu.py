@@ -19,16 +19,15 @@ from yolomix.ops._numba.layout import Either, PerStep, flat, in_rows, pack, padd
 from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
+from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.selective_scan.numba_kernels import Flags, Given, Grads, Sizes, backward, forward
 
 TAKEN = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def refusals(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
-    D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool, return_last_state: bool,
-) -> list[str]:  # fmt: skip
+def refusals(inputs: ScanInputs) -> list[str]:
     """Only real numbers in float32 or narrower."""
+    u, delta, A, B, C, D, z, delta_bias, _, _ = inputs
     reasons = []
     if A.is_complex():
         reasons.append(f"it computes real states, and A is {A.dtype}")
@@ -38,11 +37,9 @@ def refusals(
     return reasons
 
 
-def run(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
-    D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool, return_last_state: bool,
-) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
+def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
     """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state = inputs
     tensors = (u, delta, A, B, C, D, z, delta_bias)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     B, C, groups = _same_groups(B.float(), C.float())

@@ -10,29 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolomix.ops.precision import accum_dtype
+from yolomix.ops.selective_scan.inputs import ScanInputs
 
 
-def refusals(*args: object) -> list[str]:
+def refusals(inputs: ScanInputs) -> list[str]:
     """Nothing is refused."""
     return []
 
 
-def run(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    return_last_state: bool,
-) -> Tensor | tuple[Tensor, Tensor]:
+def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
     """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``.
 
     h_t = exp(dt_t A) h_(t-1) + dt_t u_t B_t;  y_t = <h_t, C_t>;  out_t = (y_t + D u_t) * silu(z_t).
     """
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state = inputs
     x, dt = u.double(), delta.double()
     if delta_bias is not None:
         dt = dt + delta_bias.double()[:, None]

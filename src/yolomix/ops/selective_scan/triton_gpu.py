@@ -14,21 +14,12 @@ from torch import Tensor
 from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
 from yolomix.ops._triton.plan import Sizes
+from yolomix.ops.selective_scan.inputs import ScanInputs
 
 
-def refusals(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    return_last_state: bool,
-) -> list[str]:
+def refusals(inputs: ScanInputs) -> list[str]:
     """Reasons why these arguments of ``selective_scan`` are not served."""
+    u, _, A, B, C, *_ = inputs
     reasons = available.refusals(u, A.shape[1], u.shape[2])
     if A.is_complex():
         reasons.append("it takes real A, B and C, not complex ones")
@@ -37,21 +28,10 @@ def refusals(
     return reasons
 
 
-def run(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    return_last_state: bool,
-) -> Tensor | tuple[Tensor, Tensor]:
+def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
     """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
-    args = (u, delta, A, B, C, D, z, delta_bias)
-    train = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in args)
+    *args, delta_softplus, return_last_state = inputs
+    train = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in args)
     out, last, _, _ = scan_op(*args, delta_softplus, train, return_last_state)
     return (out, last) if return_last_state else out
 

@@ -18,8 +18,9 @@ from typing import cast
 from torch import Tensor
 
 from yolomix.ops.dispatch import Backend, choose, exporting
-from yolomix.ops.precision import full_precision, accum_dtype
+from yolomix.ops.precision import accum_dtype, full_precision
 from yolomix.ops.ss2d.checks import check
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 BACKENDS = (
     Backend("triton", "yolomix.ops.ss2d.triton_gpu", device="cuda", needs="triton"),
@@ -61,6 +62,6 @@ def ss2d(
         check(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
     with full_precision(x):
         wide = accum_dtype(x.dtype)
-        args = (x, *(p.to(wide) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)))
-        run = choose("ss2d", BACKENDS, backend, x, *args)
-        return cast(Tensor, run(*args))
+        inputs = SS2DInputs(x, *(p.to(wide) for p in (x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)))
+        run = choose("ss2d", BACKENDS, backend, x, inputs)
+        return cast(Tensor, run(inputs))

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan.eager import scan
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 
-def refusals(*args: object) -> list[str]:
+def refusals(inputs: SS2DInputs) -> list[str]:
     """Nothing is refused."""
     return []
 
 
-def run(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> Tensor:
+def run(inputs: SS2DInputs) -> Tensor:
     """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
+    x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
     batch, channels, H, W = (int(n) for n in x.shape)
     R, N = int(dt_projs_weight.shape[2]), int(A.shape[1])
     cells = x.to(accum_dtype(x.dtype))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
-def arguments(device: str) -> tuple[object, ...]:
-    """Positional arguments of the operator's backends; no random numbers are drawn."""
+
+def inputs(device: str) -> SS2DInputs:
+    """Inputs of the operator's backends; no random numbers are drawn."""
 
     def waves(*shape: int, rate: float) -> Tensor:
         count = torch.Size(shape).numel()
@@ -16,4 +18,4 @@ def arguments(device: str) -> tuple[object, ...]:
     D, N, R = 18, 7, 2
     x, weight = waves(1, D, 4, 5, rate=0.7), 0.2 * waves(4, R + 2 * N, D, rate=1.3)
     A = -torch.exp(waves(4 * D, N, rate=0.3))
-    return x, weight, waves(4, D, R, rate=0.9), waves(4, D, rate=1.7), A, waves(4 * D, rate=1.1)
+    return SS2DInputs(x, weight, waves(4, D, R, rate=0.9), waves(4, D, rate=1.7), A, waves(4 * D, rate=1.1))

@@ -18,23 +18,20 @@ from yolomix.ops._numba.layout import flat, pack, padded, tiles, unpack
 from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.simd import LANES
 from yolomix.ops._numba.vecmath import LOG2_E
+from yolomix.ops.ss2d.inputs import SS2DInputs
 from yolomix.ops.ss2d.numba_kernels import Grads, backward, forward
 from yolomix.ops.ss2d.numba_paths import DIRECTIONS, Parameters, Sizes
 
 
-def refusals(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> list[str]:
+def refusals(inputs: SS2DInputs) -> list[str]:
     """Only float32 or narrower."""
-    return [f"it computes in float32, which is less than {x.dtype}"] if x.dtype == torch.float64 else []
+    return [f"it computes in float32, which is less than {inputs.x.dtype}"] if inputs.x.dtype == torch.float64 else []
 
 
-def run(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> Tensor:
+def run(inputs: SS2DInputs) -> Tensor:
     """The sum of the four scans, (B, D, H, W) in channels-last memory; arguments as in ``ss2d``."""
-    args = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
-    save = torch.is_grad_enabled() and any(a.requires_grad for a in args)
+    x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
+    save = torch.is_grad_enabled() and any(a.requires_grad for a in inputs)
     channels = x.shape[1]
     missing = padded(channels) - channels
     cells = x.float().permute(0, 2, 3, 1)

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan import reference as scan
+from yolomix.ops.selective_scan.inputs import ScanInputs
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 
-def refusals(*args: object) -> list[str]:
+def refusals(inputs: SS2DInputs) -> list[str]:
     """Nothing is refused."""
     return []
 
 
-def run(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> Tensor:
+def run(inputs: SS2DInputs) -> Tensor:
     """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
+    x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
     _, channels, H, W = x.shape
     R, N = dt_projs_weight.shape[2], A.shape[1]
     cells = x.double().flatten(2)  # (B, D, L)
@@ -30,7 +31,7 @@ def run(
         r, B, C = torch.split(x_proj_weight[k].double() @ u, [R, N, N], dim=1)
         delta = dt_projs_weight[k].double() @ r
         rows = slice(k * channels, (k + 1) * channels)
-        y = scan.run(u, delta, A[rows], B, C, D[rows], None, dt_projs_bias[k], True, False)
+        y = scan.run(ScanInputs(u, delta, A[rows], B, C, D[rows], None, dt_projs_bias[k], delta_softplus=True))
         assert isinstance(y, Tensor)
         total = total.index_add(2, order, y)
     return total.view(x.shape).to(accum_dtype(x.dtype))

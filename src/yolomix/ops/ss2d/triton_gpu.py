@@ -21,24 +21,20 @@ from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
 from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, TRAINING, Fill, Sizes, pictures, tile
 from yolomix.ops.precision import full_precision
+from yolomix.ops.ss2d.inputs import SS2DInputs
 
 ROOM = 1 << 26  # bytes of what all directions write in a backward pass, held at a time; forward it is 2, 4 of that
 
 
-def refusals(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> list[str]:
+def refusals(inputs: SS2DInputs) -> list[str]:
     """Reasons why these arguments of ``ss2d`` are not served."""
-    return available.refusals(x, A.shape[1], x.shape[2] * x.shape[3])
+    return available.refusals(inputs.x, inputs.A.shape[1], inputs.x.shape[2] * inputs.x.shape[3])
 
 
-def run(
-    x: Tensor, x_proj_weight: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
-) -> Tensor:
+def run(inputs: SS2DInputs) -> Tensor:
     """The sum of the four scans, (B, D, H, W) float32 in channels-last memory; arguments as in ``ss2d``."""
-    args = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D)
-    train = torch.is_grad_enabled() and any(a.requires_grad for a in args)
-    out: Tensor = ss2d_op(*args, train)[0]
+    train = torch.is_grad_enabled() and any(a.requires_grad for a in inputs)
+    out: Tensor = ss2d_op(*inputs, train)[0]
     return out
 
 
