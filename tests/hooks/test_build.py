@@ -20,7 +20,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolomix
 from tests.hooks import blocks
 from tests.tiny import description
-from yolomix.hooks import build, rows
+from yolomix.hooks import reserved, rows
 from yolomix.hooks.rows import RowError
 from yolomix.nn import common
 from yolomix.nn.registry import BLOCKS
@@ -62,13 +62,13 @@ def test_a_block_with_several_inputs_gets_the_channels_of_each():
     assert [(m.ch, m.gain, m.f) for m in layer] == [([16, 32], 2.0, [1, -1]), ([16, 32, 32], 1.0, [1, 2, 3])]
 
 
-def test_max_channels_and_host_layers_stay_the_hosts():
+def test_max_channels_and_layers_of_ultralytics_stay_its_own():
     layers = built([-1, 1, "Changes", [4096]], scales={"n": [1.0, 0.5, 64]})
     assert layers[2].conv.conv.out_channels == 32
     assert type(layers[0]) is Conv
 
 
-def test_attributes_that_the_host_keeps_on_layers():
+def test_attributes_that_ultralytics_keeps_on_layers():
     layer = built([-2, 2, "Keeps", []])[2]
     assert (layer.i, layer.f, layer.type) == (2, -2, "tests.hooks.blocks.Keeps")
     assert layer.np == sum(p.numel() for p in layer.parameters()) > 0
@@ -151,9 +151,9 @@ def test_a_model_runs_pickles_copies_and_gives_every_parameter_a_gradient():
 WRONG = {
     "unknown name": (
         [-1, 1, "HaloAtention", [2, 1]],
-        "no block 'HaloAtention' in yolomix or Ultralytics; near: HaloAt",
+        "no block 'HaloAtention' in yolomix or Ultralytics; did you mean HaloAt",
     ),
-    "host name": ([-1, 1, "C3k3", [64]], "near: C3k2"),
+    "name of Ultralytics": ([-1, 1, "C3k3", [64]], "did you mean C3k2"),
     "too many": (
         [-1, 1, "Keeps", [1, 2, 3]],
         "Keeps takes [depth=1, mode='plain'], got [1, 2, 3]: too many positional",
@@ -172,7 +172,7 @@ WRONG = {
     "repeated": ([[0, 1], 3, "Joins", []], "a block with several inputs cannot be repeated, repeats is 3"),
     "three items": ([-1, 1, "Keeps"], "a row is [from, repeats, name, [arguments]]"),
     "no list": ("Keeps", "a row is [from, repeats, name, [arguments]]"),
-    "host's row": ([-1, 1, "Conv", []], "Conv(c1, c2, k=1, s=1, p=None, g=1, d=1, act=True): IndexError"),
+    "row of Ultralytics": ([-1, 1, "Conv", []], "Conv(c1, c2, k=1, s=1, p=None, g=1, d=1, act=True): IndexError"),
 }
 
 
@@ -208,13 +208,15 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
 def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
     block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
     monkeypatch.setitem(BLOCKS, "SPPF", block)
-    with pytest.raises(ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"):
-        build.watch_names()
+    with pytest.raises(
+        ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"
+    ):
+        reserved.watch_names(tasks)
 
 
 def test_a_block_of_ours_keeps_a_name_that_ultralytics_takes_later(monkeypatch):
     monkeypatch.setattr(tasks, "MLLAttention", nn.Identity, raising=False)
-    rows.refuse_taken(BLOCKS["MLLAttention"])
+    reserved.refuse_taken(tasks, BLOCKS["MLLAttention"])
     assert type(built([-1, 1, "MLLAttention", []])[2]).__module__ == "yolomix.nn.mlla"
 
 

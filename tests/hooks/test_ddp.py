@@ -134,7 +134,7 @@ def test_two_nodes_need_a_version_that_knows_local_ranks(monkeypatch):
 
 
 @pytest.mark.parametrize(("local", "world", "here"), [(None, "4", 1), ("0", "2", 2), ("0", "4", 0)])
-def test_one_node_and_cpu_are_left_to_the_host(monkeypatch, local, world, here):
+def test_one_node_and_cpu_are_left_to_ultralytics(monkeypatch, local, world, here):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_RANK", local)

@@ -28,7 +28,7 @@ def follow(trainer: Any) -> None:
 
 @pytest.fixture(scope="module")
 def learned(tiny: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that finds some of the things in its training pictures."""
+    """A checkpoint that finds some of the objects in its training images."""
     model = yolomix.YOLO(tiny)
     model.add_callback("on_train_start", follow)
     recipe = {"epochs": 20, "batch": 6, "nbs": 6, "optimizer": "AdamW", "lr0": 0.01, "warmup_epochs": 0, "val": False}
@@ -40,8 +40,8 @@ def learned(tiny: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def grafted(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two blocks behind gates, one in a row of its own and one inside a row."""
-    graft = yolomix.graft(learned, "MLLABlock", 1).graft("HaloAttention", "head-inputs", mode="wrap", args=(2, 1, 8, 2))
-    return graft.apply(tmp_path_factory.mktemp("grafted") / "grafted.pt").file
+    change = yolomix.graft(learned, "MLLABlock", 1).wrap("HaloAttention", "head-inputs", (2, 1, 8, 2))
+    return change.apply(tmp_path_factory.mktemp("grafted") / "grafted.pt").file
 
 
 def test_map_is_that_of_the_checkpoint_to_the_last_digit(
@@ -81,14 +81,15 @@ def test_load_then_train_leaves_its_report_beside_the_weights(
 
 
 @pytest.mark.skipif(OLDEST, reason="Ultralytics 8.3 ignores pretrained= of a model from a YAML")
-def test_pretrained_takes_a_checkpoint_of_other_numbers(
+def test_pretrained_takes_a_checkpoint_of_other_layer_indices(
     tiny: Path, learned: Path, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     model = ultralytics.YOLO(f"{tiny}+MLLABlock@1.yaml")
     seen = {}
-    model.add_callback("on_train_start", lambda trainer: seen.update(load.report_of(trainer.model).__dict__))
+    model.add_callback("on_train_start", lambda trainer: seen.update(report=load.report_of(trainer.model)))
     model.train(**settings, epochs=1, project=str(tmp_path), name="run", pretrained=str(learned))
-    assert seen["predicted"] == seen["source_tensors"] == len(weights.read(learned).state_dict())
+    report = seen["report"]
+    assert report.predicted == report.source_tensors == len(weights.read(learned).state_dict())
     assert (tmp_path / "run/weights/transfer.txt").is_file()
 
 
@@ -122,13 +123,13 @@ def test_stock_ultralytics_trains_and_resumes_it(grafted: Path, dataset: Path, p
 SAFE = """
 import yolomix
 from ultralytics import YOLO
-(result,) = YOLO({file!r}).predict({picture!r}, imgsz=64, conf=0.001)
+(result,) = YOLO({file!r}).predict({image!r}, imgsz=64, conf=0.001)
 print("boxes", len(result.boxes))
 """
 
 
 @pytest.mark.skipif(OLDEST, reason="ULTRALYTICS_SAFE_LOAD came with Ultralytics 8.4")
 def test_weights_only_loading(grafted: Path, dataset: Path, python: Callable[..., str]) -> None:
-    picture = str(dataset.parent / "images/val/0.png")
-    out = python(SAFE.format(file=str(grafted), picture=picture), ULTRALYTICS_SAFE_LOAD="1")
+    image = str(dataset.parent / "images/val/0.png")
+    out = python(SAFE.format(file=str(grafted), image=image), ULTRALYTICS_SAFE_LOAD="1")
     assert "boxes" in out

@@ -81,7 +81,7 @@ def test_eval_and_prediction_are_not_watched(said, batch):
 def test_what_else_can_be_wrong(batch):
     net = Net()
     assert "all layers are finite, so the loss is where it happened" in culprit(net, {**batch, "gain": float("nan")})
-    assert "the pictures of the batch" in culprit(net, {"img": batch["img"] * float("nan")})
+    assert "the images of the batch" in culprit(net, {"img": batch["img"] * float("nan")})
     net.norm.weight.data[0] = float("inf")
     assert "the weight norm.weight is not finite since an earlier step" in culprit(net, batch)
 

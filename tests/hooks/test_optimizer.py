@@ -1,4 +1,4 @@
-"""Optimiser groups: what blocks call plain is neither decayed nor orthogonalised, whatever the optimiser."""
+"""Optimiser groups: what blocks exempt is neither decayed nor orthogonalised, whatever the optimiser."""
 
 from __future__ import annotations
 
@@ -46,32 +46,32 @@ def group_of(opt: torch.optim.Optimizer, parameter: nn.Parameter) -> dict:
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not (OLDEST and n == "MuSGD")])
-def test_plain_parameters_are_neither_decayed_nor_orthogonalised(model, name):
+def test_exempt_parameters_are_neither_decayed_nor_orthogonalised(model, name):
     opt = optimizer(model, name)
-    plain = list(no_weight_decay(model))
-    for parameter in plain:
+    exempt = list(no_weight_decay(model))
+    for parameter in exempt:
         group = group_of(opt, parameter)
         assert group["weight_decay"] == 0
         assert not group.get("use_muon", False)
-        assert group.get("param_group", "plain") == "plain"
+        assert group.get("param_group", "no_weight_decay") == "no_weight_decay"
         assert group["lr"] == group_of(opt, model.model[0].bn.weight)["lr"]
-    assert {id(p) for p in opt.param_groups[-1]["params"]} == {id(p) for p in plain}
+    assert {id(p) for p in opt.param_groups[-1]["params"]} == {id(p) for p in exempt}
 
 
-def test_which_parameters_are_plain(model):
+def test_which_parameters_are_exempt(model):
     names = {n for n, p in model.named_parameters() if any(p is q for q in no_weight_decay(model))}
     assert names == {f"model.2.{n}" for n in ("rate", "bias_table", "proj.bias")}
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not (OLDEST and n == "MuSGD")])
 def test_all_other_parameters_stay_in_the_hosts_groups(model, name):
-    plain = {id(p) for p in no_weight_decay(model)}
+    exempt = {id(p) for p in no_weight_decay(model)}
     ours = optimizer(model, name)
     theirs = optimizer(model, name, build=BaseTrainer.build_optimizer.native)
     assert type(ours) is type(theirs)
     assert len(ours.param_groups) == len(theirs.param_groups) + 1
     for got, want in zip(ours.param_groups[:-1], theirs.param_groups, strict=True):
-        assert [id(p) for p in got["params"]] == [id(p) for p in want["params"] if id(p) not in plain]
+        assert [id(p) for p in got["params"]] == [id(p) for p in want["params"] if id(p) not in exempt]
         assert {k: v for k, v in got.items() if k != "params"} == {k: v for k, v in want.items() if k != "params"}
 
 
@@ -118,7 +118,5 @@ def test_a_block_that_names_what_it_does_not_have():
     class Wrong(nn.Linear):
         no_weight_decay = ("rates",)
 
-    with pytest.raises(
-        AttributeError, match=r"Wrong at 0 names 'rates' in no_weight_decay, but has only weight, bias"
-    ):
+    with pytest.raises(AttributeError, match=r"Wrong at 0 names 'rates' in no_weight_decay, but has only weight, bias"):
         list(no_weight_decay(nn.Sequential(Wrong(1, 1))))

@@ -135,16 +135,16 @@ def test_same_width_whatever_the_channel_rule(block):
 
 
 def test_a_block_of_several_inputs_is_refused():
-    with pytest.raises(ValueError, match="Joined reads several layers; a graft has one"):
+    with pytest.raises(ValueError, match="Joined reads several layers; a graft reads one"):
         SameWidth(16, "Joined")
 
 
 def test_an_unknown_block_lists_near_ones():
-    with pytest.raises(KeyError, match="no block 'HaloAttenton'; near: HaloAttention"):
+    with pytest.raises(KeyError, match="no block 'HaloAttenton'; did you mean HaloAttention"):
         ZeroGate(16, "HaloAttenton")
 
 
-@pytest.mark.parametrize(("name", "said"), [("mllablock", "near: MLLABlock"), ("Zq", "registered are ASSG, ")])
+@pytest.mark.parametrize(("name", "said"), [("mllablock", "did you mean MLLABlock"), ("Zq", "registered are ASSG, ")])
 def test_a_name_in_other_letters_and_one_that_is_near_to_none(name, said):
     with pytest.raises(KeyError, match=said):
         SameWidth(16, name)
@@ -159,7 +159,7 @@ def test_a_chain_runs_its_rows_in_order():
 
 def test_arguments_by_name_as_in_a_row_of_the_block():
     torch.manual_seed(0)
-    named = ZeroGate(16, "MLLABlock", [{"heads": 2}]).block
+    named = ZeroGate(16, "MLLABlock", [{"num_heads": 2}]).block
     torch.manual_seed(0)
     assert same_outputs(named, SameWidth(16, "MLLABlock", [2]).block)
     with pytest.raises(TypeError, match="head"):

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Hook(NamedTuple):
-    """A function of Ultralytics, the function of ours that wraps it, and what would be lost without it."""
+    """A function of Ultralytics, the function of ours that wraps it, and what would be lost without it.
+
+    >>> HOOKS[0].target, HOOKS[0].ours
+    ('parse_model', 'chain.parse_model')
+    """
 
     module: str
     target: str
@@ -45,9 +49,10 @@ HOOKS = (
 
 
 def join() -> None:
-    """Teach Ultralytics our blocks, now if it is loaded, else as soon as it is."""
+    """Teach Ultralytics our blocks, now if it is loaded, else as soon as it is. Doing it twice changes nothing."""
     waiting = {hook.module for hook in HOOKS}
-    for name in [name for name in waiting if name in sys.modules]:
+    loaded = [name for name in waiting if name in sys.modules]
+    for name in loaded:
         waiting.discard(name)
         _install(sys.modules[name])
     if waiting and not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
@@ -61,22 +66,25 @@ class _AfterImport:
         self.waiting = waiting
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The native spec of a module that is waited for, with our installation behind its execution."""
         if name not in self.waiting:
             return None
         others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, others), None)
         if spec is not None and spec.loader is not None:
-            loader: Any = spec.loader
-            native = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                del loader.exec_module  # what hid the class's own
-                self.waiting.discard(name)
-                native(module)
-                _install(module)
-
-            loader.exec_module = exec_module
+            self._install_after(spec.loader, name)
         return spec
+
+    def _install_after(self, loader: Any, name: str) -> None:
+        native = loader.exec_module
+
+        def _exec_module(module: ModuleType) -> None:
+            del loader.exec_module  # the instance's attribute, which hides the method of its class
+            self.waiting.discard(name)
+            native(module)
+            _install(module)
+
+        loader.exec_module = _exec_module
 
 
 def _install(module: ModuleType) -> None:
@@ -85,7 +93,7 @@ def _install(module: ModuleType) -> None:
         if hook.module == module.__name__:
             _wrap(module, hook)
     if module.__name__ == "ultralytics.nn.tasks":
-        _ours("build.watch_names")()
+        _ours("reserved.watch_names")(module)
 
 
 def _wrap(module: ModuleType, hook: Hook) -> None:
@@ -103,16 +111,15 @@ def _wrap(module: ModuleType, hook: Hook) -> None:
 
 def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
     @functools.wraps(native)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def _call(*args: Any, **kwargs: Any) -> Any:
         return _ours(ours)(native, *args, **kwargs)
 
-    wrapper.native = native  # type: ignore[attr-defined]
-    return wrapper
+    _call.native = native  # type: ignore[attr-defined]
+    return _call
 
 
 @functools.cache
 def _ours(name: str) -> Callable[..., Any]:
     """``"build.fuse"`` -> ``yolomix.hooks.build.fuse``."""
     file, function = name.split(".")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{file}"), function)
-    return found
+    return getattr(importlib.import_module(f"{__name__}.{file}"), function)

@@ -3,14 +3,13 @@
 Ultralytics does all the arithmetic of channels, width, depth and the save list. A row with one of our names is given to
 it as a native stand-in of the same arithmetic; afterwards our block takes the stand-in's place:
 
-============  ========================  ======================================================================
-channel rule  stand-in row              what is read from it
-============  ========================  ======================================================================
-``c``         ``BlockSlot, [ch, f]``    c; Ultralytics resolves the two names to its own locals
-``c1 c2``     ``Conv, [c2, 1]``         c1, and c2 after width scaling
-``c1 c2 n``   ``Conv, [c2, 1]``         the same, and n after depth scaling
-``ch``        ``CBFuse, [ch]``          the channels of all layers; what comes out has those of the last input
-============  ========================  ======================================================================
+===================  ========================  ====================================================================
+rule of the block    stand-in row              what is read from it
+===================  ========================  ====================================================================
+keeps its channels   ``BlockSlot, [ch, f]``    c; Ultralytics resolves the two names to its own locals
+takes a width        ``Conv, [c2, 1]``         c1, c2 after width scaling, and the repeats after depth scaling
+reads several        ``CBFuse, [ch]``          the channels of all layers; its output has those of the last input
+===================  ========================  ====================================================================
 """
 
 from __future__ import annotations
@@ -31,27 +30,8 @@ from yolomix.nn import common, registry
 Layers = tuple[nn.Sequential, list[int]]
 
 
-class BlockSlot(nn.Module):
-    """Stand-in for a block that keeps its channels.
-
-    Args:
-        ch: channels of all layers so far.
-        f: the layer it reads.
-    """
-
-    def __init__(self, ch: list[int], f: int) -> None:
-        super().__init__()
-        self.c = ch[f]
-
-
-def watch_names() -> None:
-    """Refuse names that Ultralytics has, for blocks registered already or later."""
-    tasks.BlockSlot = BlockSlot
-    registry.watch(rows.refuse_taken)
-
-
 def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbose: bool = True) -> Layers:
-    """The model that ``d`` describes, ``(layers, save)`` as the native function returns them, with our blocks in it.
+    """The layers of the model dictionary ``d`` with our blocks in them, ``(layers, save)`` as the native function.
 
     Raises:
         RowError: a row cannot be built; the text names file, row, block, what it takes and what came.
@@ -72,10 +52,14 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
 
 
 def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-    """``BaseModel.fuse``, which also folds what our blocks, or modules inside them, can fold themselves."""
+    """``BaseModel.fuse``, which also fuses what our blocks, or modules inside them, can fuse themselves."""
     classes = tuple({block.cls for block in registry.BLOCKS.values()})
-    inside = {m: None for block in model.modules() if isinstance(block, classes) for m in block.modules()}
+    inside: dict[nn.Module, None] = {}  # in order, and a module inside two blocks once
+    for block in model.modules():
+        if isinstance(block, classes):
+            inside.update(dict.fromkeys(block.modules()))
     for module in inside:
+        # Modules of Ultralytics, fused by Ultralytics, would be fused twice.
         if hasattr(module, "fuse") and not type(module).__module__.startswith("ultralytics."):
             module.fuse()  # type: ignore[operator]
     return native(model, *args, **kwargs)
@@ -106,8 +90,7 @@ def _replacement(row: Row, slots: list[nn.Module], old: nn.Module) -> nn.Module:
     cls = row.block.cls
     new.i, new.f, new.type = old.i, old.f, f"{cls.__module__}.{cls.__qualname__}".removeprefix("__main__.")
     new.np = sum(p.numel() for p in new.parameters())
-    replacement: nn.Module = new
-    return replacement
+    return new
 
 
 def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
@@ -116,17 +99,23 @@ def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
     if rule.reads_several:
         before = slot.idx[: max(row.i, 1)]
         return [block.make([before[f] for f in row.sources], args=row.options, named=row.named)]
-    c1, c2 = (slot.conv.in_channels, slot.conv.out_channels) if rule.takes_width else (slot.c, slot.c)
+    c1, c2 = slot.c if rule.keeps_channels else slot.conv.in_channels, None
+    if rule.takes_width:
+        c2 = slot.conv.out_channels
     if rule.takes_repeats:
         return [block.make(c1, c2, n, row.options, row.named)]
-    reads = [c1] + [c2] * (n - 1)  # a repeated block reads the one before it
-    return [block.make(read, c2, args=row.options, named=row.named) for read in reads]
+    blocks = [block.make(c1, c2, args=row.options, named=row.named)]
+    for _ in range(n - 1):  # a repeated block reads the one before it
+        blocks.append(block.make(c2 or c1, c2, args=row.options, named=row.named))
+    return blocks
 
 
 def _activation(layers: nn.Sequential) -> Any:
-    """The activation that native convolutions took, which is the one of the description."""
-    acts = (m.act for m in layers.modules() if type(m) is Conv)
-    return next((act for act in acts if not isinstance(act, nn.Identity)), Conv.default_act)
+    """The activation that native convolutions took, which is the one of the model YAML."""
+    for module in layers.modules():
+        if type(module) is Conv and not isinstance(module.act, nn.Identity):
+            return module.act
+    return Conv.default_act
 
 
 @contextmanager

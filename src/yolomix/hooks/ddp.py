@@ -61,17 +61,18 @@ def _join_nodes(trainer: Any, processes: int) -> None:
     """Make all processes one group, with one folder for results and with best.pt on every node at the end."""
     setup_ddp, final_eval = trainer._setup_ddp, trainer.final_eval
 
-    def setup_and_agree() -> None:
+    def _setup_and_agree() -> None:
         setup_ddp()
         folder = [str(trainer.save_dir)]
         dist.broadcast_object_list(folder, src=0)
         _write_to(trainer, Path(folder[0]))
 
-    def share_and_evaluate() -> None:
+    def _share_and_evaluate() -> None:
         _share(trainer.best)
         final_eval()
 
-    trainer.world_size, trainer._setup_ddp, trainer.final_eval = processes, setup_and_agree, share_and_evaluate
+    trainer.world_size = processes
+    trainer._setup_ddp, trainer.final_eval = _setup_and_agree, _share_and_evaluate
 
 
 def _write_to(trainer: Any, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +10,14 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import RANK
 
-from yolomix.host import weights as host_weights
-from yolomix.host.weights import Model
-from yolomix.surgery.align import align
+from yolomix import transferring
+from yolomix.host.weights import Model, is_layered
 from yolomix.surgery.report import Report
 
 REPORT = "transfer.txt"  # beside the weights of a training run
 
-# Ultralytics stands between who loads and who reports: the model is all that both see, and an attribute of it would
-# be pickled into every checkpoint.
+# Ultralytics stands between who loads and who reports: `YOLO.load` and `YOLO.train` are two calls of the user's, the
+# model is all that both see, and an attribute of it would be pickled into every checkpoint.
 _reports: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
 
 
@@ -32,14 +30,13 @@ def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool 
         ValueError: not one tensor was copied.
     """
     source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-    if not (host_weights.is_layered(source) and host_weights.is_layered(model)):
+    if not (is_layered(source) and is_layered(model)):
         native(model, weights, verbose)
         return
-    order = align(list(source.model), list(model.model))
-    report, moved = host_weights.load_aligned(functools.partial(native, verbose=verbose), source, model, order)
-    if moved:
+    report = transferring.copy_weights(source, model, load=lambda to, given: native(to, given, verbose))
+    if report.moved:
         _reports[model] = report
-        _show(report, verbose)
+        _tell(report, verbose)
     elif source in _reports:  # a copy of a model that was loaded with layers moved
         _reports[model] = _reports[source]
 
@@ -47,7 +44,7 @@ def load(native: Callable[..., None], model: Model, weights: Any, verbose: bool 
 def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
     """``BaseTrainer.setup_model``, which then saves the report of a transfer beside the run's weights."""
     result = native(trainer)
-    report = _reports.get(trainer.model) if isinstance(trainer.model, nn.Module) else None
+    report = report_of(trainer.model) if isinstance(trainer.model, nn.Module) else None
     if report is not None and RANK in (-1, 0):
         trainer.wdir.mkdir(parents=True, exist_ok=True)
         report.save(trainer.wdir / REPORT)
@@ -55,15 +52,20 @@ def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
 
 
 def report_of(model: Model) -> Report | None:
-    """The report of the last transfer into a model that moved layers or was asked for."""
+    """The report of the last load into a model that moved layers; None where nothing had to move.
+
+    >>> import yolomix
+    >>> model = yolomix.YOLO("yolov8n-cls+MLLABlock@p5.yaml").load(yolomix.YOLO("yolov8n-cls.yaml").model)
+    >>> report_of(model.model).complete
+    True
+    """
     return _reports.get(model)
 
 
-def _show(report: Report, verbose: bool) -> None:
+def _tell(report: Report, verbose: bool) -> None:
     """A line in the log, and a warning for whatever did not arrive."""
     if verbose:
         tasks.LOGGER.info(f"yolomix: {report.summary}")
-    if missing := report.missing():
-        tasks.LOGGER.warning(f"yolomix: {report.predicted} tensors fit, {report.copied} arrived; not all:\n{missing}")
-
-
+    if report.missing:
+        counts = f"{report.predicted} tensors fit, {len(report.copied)} arrived; not all"
+        tasks.LOGGER.warning(f"yolomix: {counts}:\n{report.explain_missing()}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultralytics.nn import tasks
 
-from yolomix import grafting
+from yolomix import editing
 from yolomix.host import names
 from yolomix.surgery import grammar
 
@@ -24,7 +24,7 @@ def yaml_model_load(native: Callable[..., dict[str, Any]], path: str | Path) -> 
     """
     if not names.resolve(path).grafts:
         return names.described(path, native)
-    made = grafting.from_name(str(path))
+    made = editing.edit(path)
     made.plan()
     return {**deepcopy(made.graph.model), "yaml_file": str(path)}
 
@@ -38,6 +38,6 @@ def model_file(native: Callable[..., Any], model: str | Path = "yolo11n") -> Any
     file = base.with_name(re.sub(r'[*?:"<>|]', "-", f"{base.stem}{grammar.written(name.grafts)}") + ".pt")
     outdated = file.is_file() and base.is_file() and base.stat().st_mtime > file.stat().st_mtime
     if outdated or not file.is_file():
-        made = grafting.from_name(name.text).apply(file)
+        made = editing.edit(name.text).apply(file)
         tasks.LOGGER.info(f"yolomix: wrote {file}; {made.report.summary if made.report else ''}")
     return str(file)

@@ -1,7 +1,7 @@
 """Which layer made the loss NaN or infinite, said when it first happens in training.
 
 Ultralytics notices a non-finite loss at the end of the epoch and recovers or gives up; that stays its decision. By then
-the weights are ruined, so the batch is run again at once, before the optimiser's step, to find the first bad layer.
+the weights are ruined. So the batch is run again at once, before the optimiser's step, to find the first bad layer.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def setup_train(native: Callable[..., Any], trainer: Any, *args: Any) -> Any:
 class Watch:
     """A forward hook on a model in training that reports the first non-finite loss, once, and then removes itself.
 
+    >>> class Model(nn.Module):
+    ...     def forward(self, batch):
+    ...         return batch["img"].mean(), None
+    >>> watch = Watch(Model())
+
     Args:
         model: called with a batch (a dict), it returns ``(loss, items)``.
     """
@@ -35,16 +40,21 @@ class Watch:
         self.handle = model.register_forward_hook(self)
 
     def __call__(self, model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not (model.training and inputs and isinstance(inputs[0], dict)) or torch.isfinite(output[0]).all():
+        in_training = model.training and inputs and isinstance(inputs[0], dict)
+        if not in_training or torch.isfinite(output[0]).all():
             return
         self.handle.remove()
         LOGGER.warning(f"the loss is not finite ({output[0].detach().flatten().tolist()}): {culprit(model, inputs[0])}")
 
 
 def culprit(model: nn.Module, batch: dict[str, Any]) -> str:
-    """A sentence that names the first thing that is not finite: picture, weight, layer, or the loss itself."""
+    """A sentence that names what is not finite first: image, weight, layer, or the loss itself.
+
+    >>> culprit(nn.Identity(), {"img": torch.full((1, 3, 2, 2), torch.nan)})
+    'the images of the batch contain NaN or infinity'
+    """
     if not torch.isfinite(batch["img"]).all():
-        return "the pictures of the batch contain NaN or infinity"
+        return "the images of the batch contain NaN or infinity"
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the weight {name} is not finite since an earlier step; lower the learning rate or clip gradients"
@@ -63,21 +73,29 @@ def first_layer(model: nn.Module, img: Tensor) -> tuple[str, nn.Module, torch.dt
     """Run ``img`` (B, 3, H, W) and return name, module, dtype and largest input of the first non-finite leaf module.
 
     Norms keep their running statistics. None if every module's output is finite.
+
+    >>> class Overflow(nn.Module):
+    ...     def forward(self, x):
+    ...         return x / 0
+    >>> first_layer(nn.Sequential(nn.Identity(), Overflow()), torch.ones(1, 3, 2, 2))[0]
+    '1'
     """
     found: list[tuple[str, nn.Module, torch.dtype, float]] = []
 
-    def look(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            outputs = [t for t in _tensors(output) if not torch.isfinite(t).all()]
-            if outputs and not found:
-                largest = max((t.abs().max().item() for t in _tensors(inputs) if t.numel()), default=0.0)
-                found.append((path, module, outputs[0].dtype, largest))
+    def _look(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def _hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if found:
+                return
+            wrong = [t for t in _tensors(output) if not torch.isfinite(t).all()]
+            if wrong:
+                magnitudes = [t.abs().max().item() for t in _tensors(inputs) if t.numel()]
+                found.append((path, module, wrong[0].dtype, max(magnitudes, default=0.0)))
 
-        return hook
+        return _hook
 
     # Clones, because the norms change them and the backward pass of the real run still needs the originals.
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    handles = [m.register_forward_hook(look(path)) for path, m in model.named_modules() if path]
+    handles = [m.register_forward_hook(_look(path)) for path, m in model.named_modules() if path]
     try:
         functional_call(model, statistics, (img,))
     finally:

@@ -2,7 +2,8 @@
 
 Ultralytics decays every parameter that is no norm weight and has no "bias" in its name, puts names with "bias" into a
 group with its own warm-up, and lets MuSGD (``optimizer=auto`` with more than 10000 iterations) orthogonalise matrices.
-Decay rates, step sizes and position tables must get none of that; blocks name them in ``no_weight_decay``.
+Decay rates, step sizes and tables of a positional encoding must get none of that; blocks name them in
+``no_weight_decay``.
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ from ultralytics.utils import LOGGER, colorstr
 def build_optimizer(
     native: Callable[..., Optimizer], trainer: Any, model: nn.Module, *args: Any, **kwargs: Any
 ) -> Optimizer:
-    """The native optimiser, with the plain parameters of our blocks in a group of their own at the end."""
+    """The native optimiser, with what our blocks exempt from weight decay in a group of its own at the end."""
     optimizer = native(trainer, model, *args, **kwargs)
-    plain = list(no_weight_decay(model))
-    if plain:
-        _separate(optimizer, plain, _like_norm_weights(optimizer, model))
+    exempt = list(no_weight_decay(model))
+    if exempt:
+        _separate(optimizer, exempt, _like_norm_weights(optimizer, model))
         LOGGER.info(
-            f"{colorstr('optimizer:')} {len(plain)} plain parameters of token mixers (decay=0.0, never orthogonalised)"
+            f"{colorstr('optimizer:')} {len(exempt)} parameters of token mixers without weight decay and never "
+            "orthogonalised"
         )
     return optimizer
 
 
 def no_weight_decay(model: nn.Module) -> Iterator[nn.Parameter]:
     """What the modules of a model name in ``no_weight_decay``, each parameter once.
+
+    >>> from yolomix.nn.gate import ZeroGate
+    >>> [tuple(p.shape) for p in no_weight_decay(ZeroGate(16, "MLLAttention"))]
+    [(16,)]
 
     Raises:
         AttributeError: a module names what it does not have.
@@ -62,17 +68,19 @@ def _like_norm_weights(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]
 
     Some versions have two such groups, one with a higher rate for the head; the lower rate is ours.
     """
-    norms = {id(p) for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)}
-    norms -= {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
-    groups = [g for g in optimizer.param_groups if any(id(p) in norms for p in g["params"])]
+    norms: set[int] = set()
+    for module in model.modules():
+        if "Norm" in type(module).__name__:
+            norms.update(id(p) for name, p in module.named_parameters(recurse=False) if name != "bias")
+    groups = [g for g in optimizer.param_groups if norms.intersection(map(id, g["params"]))]
     settings = dict(min(groups or optimizer.param_groups, key=lambda g: g["lr"]))
-    own = {"params": [], "weight_decay": 0.0, "use_muon": False, "param_group": "plain"}
-    return {key: own.get(key, value) for key, value in settings.items()}
+    own = {"params": [], "weight_decay": 0.0, "use_muon": False, "param_group": "no_weight_decay"}
+    return {key: own.get(key, value) for key, value in settings.items()}  # only keys that this optimiser has
 
 
-def _separate(optimizer: Optimizer, plain: list[nn.Parameter], settings: dict[str, Any]) -> None:
+def _separate(optimizer: Optimizer, exempt: list[nn.Parameter], settings: dict[str, Any]) -> None:
     """Move parameters from the groups they are in into a new one."""
-    ids = {id(p) for p in plain}
+    ids = set(map(id, exempt))
     for group in optimizer.param_groups:
         group["params"] = [p for p in group["params"] if id(p) not in ids]
-    optimizer.add_param_group({**settings, "params": plain})
+    optimizer.add_param_group({**settings, "params": exempt})

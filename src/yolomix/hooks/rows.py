@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from torch import nn
 from ultralytics.nn import tasks
 
+from yolomix.hooks.reserved import is_module_class
 from yolomix.nn import registry
 from yolomix.nn.registry import Block
 
 LOGGER = logging.getLogger("yolomix")
-WIDTH = 64  # a first argument that large looks like the channels that rows of Ultralytics begin with
+WIDTH = 64  # a first argument this large looks like the channels that rows of Ultralytics begin with
 CONSTRUCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, RuntimeError)
 
 
@@ -37,7 +37,7 @@ class Row:
         block: its block.
         args: what follows the channels that Ultralytics works out; for ``c1 c2`` and ``c1 c2 n`` the first is c2.
         named: arguments by name.
-        raw: the row in the description, ``[f, n, name, args]``.
+        raw: the row in the model dictionary, ``[f, n, name, args]``.
         where: file, index and text of the row, for messages.
     """
 
@@ -71,26 +71,33 @@ class Row:
 
 
 def read(d: dict[str, Any]) -> dict[int, Row]:
-    """Our rows by layer, after a check of all rows of the description.
+    """Our rows by layer index, after a check of all rows of the model dictionary.
+
+    >>> rows = read({"backbone": [[-1, 1, "MLLABlock", [{"num_heads": 2}]]], "head": []})
+    >>> rows[0].block.name, rows[0].named
+    ('MLLABlock', {'num_heads': 2})
 
     Raises:
-        RowError: the description lacks a part, or a row is malformed, names no block or gives it what it does not take.
+        RowError: the model lacks a part, or a row is malformed, names no block or gives it what it does not take.
     """
-    file = d.get("yaml_file", "model description")
+    file = d.get("yaml_file", "model YAML")
     if not isinstance(d.get("backbone"), list) or not isinstance(d.get("head"), list):
         raise RowError(f"{file} is no model: it needs 'backbone' and 'head', each a list of rows, and has {[*d]}")
     scales, scale = d.get("scales"), d.get("scale")
     if scales and scale and scale not in scales:
         raise RowError(f"{file}: no scale {scale!r}; its scales are {', '.join(map(str, scales))}")
-    described = enumerate(d["backbone"] + d["head"])
-    found = {i: _row(i, raw, d, f"{file}, row {i} {_shown(raw)}") for i, raw in described}
-    return {i: row for i, row in found.items() if row}
+    ours = {}
+    for i, raw in enumerate(d["backbone"] + d["head"]):
+        row = _row(i, raw, d, f"{file}, row {i} {_shown(raw)}")
+        if row is not None:
+            ours[i] = row
+    return ours
 
 
 @contextmanager
 def located(d: dict[str, Any]) -> Iterator[None]:
     """Errors that Ultralytics raises while it builds ``d`` name the file and the row."""
-    file = d.get("yaml_file", "model description")
+    file = d.get("yaml_file", "model YAML")
     texts = [_shown(raw) for raw in d["backbone"] + d["head"]]
     try:
         yield
@@ -103,19 +110,8 @@ def located(d: dict[str, Any]) -> Iterator[None]:
         raise RowError(f"{file}, row {i} {texts[i]}{takes}: {type(error).__name__}: {error}") from error
 
 
-def refuse_taken(block: Block) -> None:
-    """Refuse a user's block under a name of Ultralytics, where it would change every model that uses the name."""
-    theirs = getattr(tasks, block.name, None)
-    ours = block.cls.__module__.startswith("yolomix.")
-    if isinstance(theirs, type) and issubclass(theirs, nn.Module) and theirs is not block.cls and not ours:
-        raise ValueError(
-            f"{block.name!r} is a module of Ultralytics ({theirs.__module__}); register "
-            f"{block.cls.__module__}.{block.cls.__qualname__} under another name: register(..., name=...)"
-        )
-
-
 def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
-    """The checked row if it is one of ours, None if it is the host's."""
+    """The checked row if it is one of ours, None if it is Ultralytics'."""
     if not (isinstance(raw, list) and len(raw) == 4 and isinstance(raw[2], str) and isinstance(raw[3], list)):
         raise RowError(f"{where}: a row is [from, repeats, name, [arguments]]")
     f, n, name, args = raw
@@ -133,10 +129,12 @@ def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
 def _check_name(name: str, where: str) -> None:
     if "." in name or name in vars(tasks):
         return
-    known = [*registry.BLOCKS, *(k for k, v in vars(tasks).items() if isinstance(v, type) and issubclass(v, nn.Module))]
+    theirs = [name for name, value in vars(tasks).items() if is_module_class(value)]
+    known = [*registry.BLOCKS, *theirs]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
     raise RowError(
-        f"{where}: no block {name!r} in yolomix or Ultralytics; did you mean {', '.join(near) or 'nothing'}? "
+        f"{where}: no block {name!r} in yolomix or Ultralytics{hint or '.'} "
         "A block of your own needs yolomix.register(YourBlock) before the model is built"
     )
 
@@ -148,7 +146,8 @@ def _check_from(row: Row, n: int) -> None:
         raise row.error(f"it reads {'a list of layers' if several else 'one layer'}, from is {row.f}")
     if several and n != 1:
         raise row.error(f"a block with several inputs cannot be repeated, repeats is {n}")
-    if wrong := [f for f in row.sources if not isinstance(f, int) or not -max(row.i, 1) <= f < max(row.i, 0)]:
+    before = range(-max(row.i, 1), row.i)  # the first row reads the image, -1
+    if wrong := [f for f in row.sources if not isinstance(f, int) or f not in before]:
         raise row.error(f"from {wrong} is no layer before layer {row.i}")
 
 

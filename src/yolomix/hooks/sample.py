@@ -17,8 +17,9 @@ def check_cfg(native: Callable[..., None], cfg: dict[str, Any], *args: Any, **kw
     """Check arguments as ever, after ``data=sample`` became the path of the rendered dataset's data.yaml."""
     data = cfg.get("data")
     task = cfg.get("task") or "detect"
-    if isinstance(data, (list, tuple)) and SAMPLE in data:
-        cfg["data"] = [str(sample_dataset(task)) if item == SAMPLE else item for item in data]
-    elif data == SAMPLE:
+    if data == SAMPLE:
         cfg["data"] = str(sample_dataset(task))
+    elif isinstance(data, (list, tuple)) and SAMPLE in data:
+        sample = str(sample_dataset(task))
+        cfg["data"] = [sample if item == SAMPLE else item for item in data]
     native(cfg, *args, **kwargs)

@@ -1,17 +1,16 @@
-"""Other people's files: checkpoints of the official Mamba-YOLO fork, state dicts of official layers.
+"""Checkpoints of the official Mamba-YOLO fork.
 
-The fork's checkpoints pickle its own classes, which nobody else can import. They are read without running any of the
-file's code: PyTorch's weights-only loader gets an inert stand-in for every class of a known package, and refuses all
-others. The tensors and the YAML that remain are enough to rebuild the model from our blocks.
+They pickle classes of the fork, which nobody else can import. They are read without running any of the file's code:
+PyTorch's weights-only loader gets an inert stand-in for every class of a known package, and refuses all others. The
+tensors and the model YAML that remain are enough to rebuild the model from our blocks.
 """
 
 from __future__ import annotations
 
 import logging
 import pickle
-import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ FORK = ("ultralytics.nn.modules.mamba_yolo", "ultralytics.nn.modules.common_util
 KNOWN = ("ultralytics.", "timm.", "torch.nn.", "numpy.", "pathlib.")  # packages whose classes get a stand-in
 KNOWN_NAMES = ("builtins.getattr", "functools.partial")  # how the fork pickles a bound method; never called
 MODELS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel")
-DESCRIPTION = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
-RENAMED = {"ln_1": "norm", "self_attention": "op", "mixer": "mamba"}
+MODEL_KEYS = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -38,7 +36,13 @@ class RefusedError(pickle.UnpicklingError):
 
 
 class StandIn:
-    """What stands for an object of a class that is not loaded: it keeps the object's attributes and does nothing."""
+    """What stands for an object of a class that is not loaded: it keeps the object's attributes and does nothing.
+
+    >>> stand_in = StandIn("whatever")
+    >>> stand_in.__setstate__({"yaml": {"nc": 80}})
+    >>> stand_in.yaml
+    {'nc': 80}
+    """
 
     def __init__(self, *args: object) -> None:
         """Arguments are accepted and forgotten."""
@@ -55,16 +59,16 @@ class Foreign:
     Attributes:
         file: where it was read.
         kind: the class of its model, one of ``MODELS``.
-        description: the model's YAML.
+        model: the model dictionary, as its model YAML had it.
         tensors: its state dict.
-        names: names of the classes by number.
-        train_args: the plain ones of the training's arguments.
+        names: class names by class index.
+        train_args: those arguments of the training that are plain values.
         stand_ins: the classes that were not loaded.
     """
 
     file: str
     kind: str
-    description: dict[str, Any]
+    model: dict[str, Any]
     tensors: dict[str, Tensor]
     names: dict[int, str]
     train_args: dict[str, Any]
@@ -123,20 +127,21 @@ def read(file: str | Path) -> Foreign:
             f"{file} holds no model of the Mamba-YOLO fork but {kind}; it has to be a {' or '.join(MODELS)}"
         )
     args = content.get("train_args") if isinstance(content, dict) else None
+    names = dict(getattr(model, "names", {}))
     return Foreign(
-        str(file),
-        kind,
-        _description(file, getattr(model, "yaml", None)),
-        dict(_tensors(model)),
-        {int(k): str(v) for k, v in dict(getattr(model, "names", {})).items()},
-        {k: v for k, v in args.items() if isinstance(v, PLAIN)} if isinstance(args, dict) else {},
-        unsafe,
+        file=str(file),
+        kind=kind,
+        model=_model_dictionary(file, getattr(model, "yaml", None)),
+        tensors=dict(_tensors(model)),
+        names={int(index): str(name) for index, name in names.items()},
+        train_args=_plain_items(args),
+        stand_ins=unsafe,
     )
 
 
 def rebuild(found: Foreign) -> nn.Module:
     """The model of a checkpoint of the fork, built from its YAML with our blocks and loaded strictly."""
-    d = found.description
+    d = found.model
     model: nn.Module = getattr(tasks, found.kind)(d, ch=d.get("ch", 3), verbose=False)
     try:
         model.load_state_dict(found.tensors)
@@ -149,41 +154,17 @@ def rebuild(found: Foreign) -> nn.Module:
     return model
 
 
-def load_layer(layer: nn.Module, source: Mapping[str, Any] | str | Path, prefix: str | None = None) -> str:
-    """Copy an official layer's weights into ours by name, all of them or none.
-
-    Args:
-        layer: a block of ours, whose keys are the official ones: VMamba's, Vim's, MambaIRv2's.
-        source: a state dict, or a file with one; wrappers such as ``state_dict`` or ``params_ema`` are opened.
-        prefix: what stands before the layer's keys, ``layers.0.blocks.1.``; None finds the only place that fits.
-
-    Returns: what was done, as a sentence.
-
-    Raises:
-        ValueError: no place fits, or several do; the text names what is missing, or the places.
-    """
-    content = source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
-    tensors = {_present_name(k): v for k, v in _unwrapped(content).items() if isinstance(v, Tensor)}
-    wanted = layer.state_dict()
-    places = _places(tensors, wanted) if prefix is None else [_present_name(prefix)]
-    if len(places) > 1:
-        raise ValueError(f"{len(places)} layers of the source fit; give prefix=, one of {', '.join(map(repr, places))}")
-    where = places[0] if places else ""
-    if missing := _missing(tensors, wanted, where):
-        raise ValueError(
-            f"no layer of the source fits {type(layer).__name__}: at {where!r} it lacks {'; '.join(missing[:5])}"
-            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}; its keys are like "
-            f"{', '.join([*tensors][:3]) or 'none'}"
-        )
-    layer.load_state_dict({k: tensors[where + k].reshape(v.shape) for k, v in wanted.items()})
-    return f"{len(wanted)} of {len(tensors)} tensors loaded from {where!r} into {type(layer).__name__}, none missing"
+def _plain_items(args: object) -> dict[str, Any]:
+    if not isinstance(args, dict):
+        return {}
+    return {key: value for key, value in args.items() if isinstance(value, PLAIN)}
 
 
-def _description(file: str | Path, description: object) -> dict[str, Any]:
-    """The YAML inside a checkpoint, reduced to plain data that describes layers and nothing else."""
-    if not isinstance(description, dict) or not {"backbone", "head"} <= description.keys():
+def _model_dictionary(file: str | Path, given: object) -> dict[str, Any]:
+    """The model dictionary inside a checkpoint, reduced to plain data that describes layers and nothing else."""
+    if not isinstance(given, dict) or not {"backbone", "head"} <= given.keys():
         raise TypeError(f"{file} holds no YAML of its model, from which it could be rebuilt")
-    kept = {k: description[k] for k in DESCRIPTION if k in description}
+    kept = {key: given[key] for key in MODEL_KEYS if key in given}
     if not _is_plain(kept):
         raise RefusedError(f"{file} is refused: the YAML inside it is not plain data")
     for row in kept["backbone"] + kept["head"]:
@@ -195,64 +176,29 @@ def _description(file: str | Path, description: object) -> dict[str, Any]:
 
 def _is_plain(value: object) -> bool:
     if isinstance(value, dict):
-        return all(isinstance(k, PLAIN) and _is_plain(v) for k, v in value.items())
-    return all(map(_is_plain, value)) if isinstance(value, (list, tuple)) else isinstance(value, PLAIN)
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, PLAIN)
 
 
 def _is_layer(name: str) -> bool:
     """Whether a row may name it: one of our blocks, a layer of Ultralytics or, as nn.X, one of PyTorch."""
     if name in BLOCKS:
         return True
-    found = getattr(nn, name[3:], None) if name.startswith("nn.") else getattr(tasks, name, None)
+    home, name = (nn, name[3:]) if name.startswith("nn.") else (tasks, name)
+    found = getattr(home, name, None)
     return isinstance(found, type) and issubclass(found, nn.Module)
 
 
 def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """The state dict of a tree of stand-ins."""
     state = vars(module)
+    left_out = state.get("_non_persistent_buffers_set", ())
     for own in ("_parameters", "_buffers"):
         for name, tensor in state.get(own, {}).items():
-            if isinstance(tensor, Tensor) and name not in state.get("_non_persistent_buffers_set", ()):
+            if isinstance(tensor, Tensor) and name not in left_out:
                 yield f"{prefix}{name}", tensor.detach()
     for name, child in state.get("_modules", {}).items():
         if child is not None:
             yield from _tensors(child, f"{prefix}{name}.")
-
-
-def _unwrapped(source: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state dict inside the dictionaries that training scripts put around it."""
-    for key in ("params_ema", "params", "state_dict", "model"):
-        if isinstance(source.get(key), Mapping):
-            return _unwrapped(source[key])
-    return source
-
-
-def _present_name(key: str) -> str:
-    """Our name of an official tensor: VMamba's first checkpoints and Vim's blocks call some parts otherwise."""
-    return re.sub(r"\b(ln_1|self_attention|mixer)\.", lambda m: RENAMED[m[1]] + ".", key)
-
-
-def _places(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """The prefixes under which all wanted tensors are found."""
-    first = next(iter(wanted))
-    ends = (k.removesuffix(first) for k in tensors if k == first or k.endswith(f".{first}"))
-    return sorted(p for p in ends if not _missing(tensors, wanted, p))
-
-
-def _missing(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """The wanted tensors that are not there in that shape; trailing ones are no difference (a 1x1 convolution)."""
-    wrong = []
-    for key, tensor in wanted.items():
-        found = tensors.get(prefix + key)
-        if found is None:
-            wrong.append(key)
-        elif _core(found) != _core(tensor):
-            wrong.append(f"{key} {tuple(tensor.shape)} (it has {tuple(found.shape)})")
-    return wrong
-
-
-def _core(tensor: Tensor) -> tuple[int, ...]:
-    shape = [*tensor.shape]
-    while shape and shape[-1] == 1:
-        shape.pop()
-    return tuple(shape)

@@ -83,7 +83,8 @@ def resolve(name: str | Path) -> ModelName:
     text = str(name)
     if "://" in text:
         return ModelName(text, text, Kind.REMOTE)
-    if not grammar.is_graft(text):
+    # A file of exactly that name comes first.
+    if "+" not in Path(text).name or Path(text).is_file():
         return _without_grafts(text)
     parsed = grammar.parse(text)
     base = _without_grafts(parsed.base)
@@ -104,7 +105,7 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
         FileNotFoundError: nobody has it; the text has the near names of packaged models.
     """
     found = resolve(name)
-    if found.file is None or not found.scale and found.kind is Kind.YAML:
+    if found.file is None or (not found.scale and found.kind is Kind.YAML):
         return _natively(native or _native(), name)
     model: dict[str, Any] = yaml.safe_load(found.file.read_text(encoding="utf-8"))
     return {**model, "scale": found.scale, "yaml_file": str(name)}

@@ -14,6 +14,10 @@ class YOLO(_YOLO):
         model: a checkpoint, a model YAML, or a packaged name with its scale letter (``yolo11n-mlla.yaml``).
         task: what it does (detect, segment, ...); read from the model if not given.
         verbose: log the layers while building.
+
+    >>> model = YOLO("yolo11n-mlla.yaml")
+    >>> model.task, sum(p.numel() for p in model.model.parameters())
+    ('detect', 2957656)
     """
 
     def __init__(self, model: str | Path = "yolo11n-mlla.yaml", task: str | None = None, verbose: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a graft is made of: a block behind a gate that starts at zero, a block of the same width, and a row of rows."""
+"""What a graft is made of: a block behind a gate that is zero at init, a block of the same width, and a row of rows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
     """The block with c channels in and out; ``args`` follow the channels (and the repeats) in its constructor.
 
     The last of them may be a mapping: arguments by name, as in a row of the block's own.
+
+    >>> type(same_width(find("C2PSAMLLA"), 32, [0.5, {"num_heads": 2}])).__name__
+    'C2PSAMLLA'
 
     Raises:
         ValueError: the block reads several layers.
@@ -40,11 +43,14 @@ def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:
 class SameWidth(nn.Module):
     """A registered block with as many channels out as in, whatever the model's width.
 
-    A row ``[-1, 1, SameWidth, [C2PSAMLLA, [2]]]`` spares a block that wants ``c2`` the number, which would be the
-    unscaled one.
+    A row ``[-1, 1, SameWidth, [C2PSAMLLA, [0.5]]]`` spares a block that takes ``c2`` that argument, which would be the
+    width before scaling.
+
+    >>> SameWidth(32, "C2PSAMLLA")(torch.zeros(1, 32, 4, 4)).shape
+    torch.Size([1, 32, 4, 4])
 
     Args:
-        c: channels of the map.
+        c: channels of the feature map.
         block: name of a registered block.
         args: what follows the channels (and the repeats) in its constructor.
     """
@@ -60,15 +66,19 @@ class SameWidth(nn.Module):
 
 @register(source="LayerScale, arXiv:2103.17239, starting at zero as ReZero, arXiv:2003.04887")
 class ZeroGate(SameWidth):
-    """A block behind a gate: out = x + gate * (block(x) - x), with the gate at zero to begin with.
+    """A block behind a gate: out = x + gate * (block(x) - x), with the gate at zero at init.
 
-    At gate 0 this is x, bit for bit; at gate 1 it is the block, bit for bit, whether or not the block has a residual
-    path of its own. The gate is one number per channel (the maps of one layer differ in scale, so they need not open
-    together), and one-dimensional, so that no optimiser orthogonalises it. It has a gradient from the first step on,
-    the block from the second. A block that puts out NaN or inf puts out NaN here too: 0 * inf is not hidden.
+    At gate 0 this is x, bit for bit. At gate 1 it is the block, bit for bit, whether or not the block has a residual
+    path of its own. The gate has one value per channel: channels differ in scale, so they need not open together. It
+    is one-dimensional, so that no optimiser orthogonalises it. It has a gradient from the first training step on, the
+    block from the second. A block that puts out NaN or inf puts out NaN here too: 0 * inf is not hidden.
+
+    >>> x = torch.randn(1, 32, 4, 4)
+    >>> torch.equal(ZeroGate(32, "MLLABlock")(x), x)
+    True
 
     Args:
-        c: channels of the map.
+        c: channels of the feature map.
         block: name of a registered block.
         args: what follows the channels (and the repeats) in its constructor.
     """
@@ -86,8 +96,12 @@ class ZeroGate(SameWidth):
 
 
 class Chain(nn.Sequential):
-    """Several rows in one: what a graft with ``mode="wrap"`` makes, so that no other layer changes its number.
+    """Several rows in one: what a graft with ``mode="wrap"`` makes, so that no other layer changes its index.
 
     In a model YAML: ``[-1, 1, Chain, [[2, C3k2, [512, False]], [1, ZeroGate, [HaloAttention, [2, 1]]]]]``, each row
     ``[repeats, module, args]`` reading the one before it.
+
+    >>> chain = Chain(nn.Conv2d(3, 8, 1), ZeroGate(8, "MLLABlock"))
+    >>> chain(torch.zeros(1, 3, 4, 4)).shape
+    torch.Size([1, 8, 4, 4])
     """

@@ -1,0 +1,64 @@
+"""Names of rows that are taken: by Ultralytics, and by a stand-in of ours. Free of imports of Ultralytics.
+
+It is called while Ultralytics is being imported, perhaps by a module of ours that is itself not complete yet.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import TypeGuard
+
+from torch import nn
+
+from yolomix.nn import registry
+from yolomix.nn.registry import Block
+
+
+class BlockSlot(nn.Module):
+    """Stand-in for a block that keeps its channels; see ``yolomix.hooks.build``.
+
+    >>> BlockSlot([16, 32], f=-1).c
+    32
+
+    Args:
+        ch: channels of all layers so far.
+        f: the layer it reads.
+    """
+
+    def __init__(self, ch: list[int], f: int) -> None:
+        super().__init__()
+        self.c = ch[f]
+
+
+def watch_names(tasks: ModuleType) -> None:
+    """Refuse blocks, registered already or later, under a name of Ultralytics.
+
+    Args:
+        tasks: ``ultralytics.nn.tasks``, where ``parse_model`` looks up the names of rows.
+
+    Raises:
+        ValueError: a block has such a name.
+    """
+    tasks.BlockSlot = BlockSlot  # type: ignore[attr-defined]
+    registry.watch(functools.partial(refuse_taken, tasks))
+
+
+def refuse_taken(tasks: ModuleType, block: Block) -> None:
+    """Refuse a user's block under a name of Ultralytics, where it would change every model that uses the name."""
+    theirs = getattr(tasks, block.name, None)
+    ours = block.cls.__module__.startswith("yolomix.")
+    if is_module_class(theirs) and theirs is not block.cls and not ours:
+        raise ValueError(
+            f"{block.name!r} is a module of Ultralytics ({theirs.__module__}); register "
+            f"{block.cls.__module__}.{block.cls.__qualname__} under another name: register(..., name=...)"
+        )
+
+
+def is_module_class(value: object) -> TypeGuard[type[nn.Module]]:
+    """Whether a value is a class derived from ``torch.nn.Module``.
+
+    >>> is_module_class(nn.Conv2d), is_module_class(nn.Conv2d(3, 8, 1))
+    (True, False)
+    """
+    return isinstance(value, type) and issubclass(value, nn.Module)
