@@ -15,13 +15,13 @@ def compared(before: Path, after: Path) -> list[str]:
     """A line per measurement in both files: the ratio of medians, and whether percentiles overlap; then the rest."""
     old, new = read(before), read(after)
     lines = []
-    for key in old.keys() & new.keys():
+    for key in sorted(old.keys() & new.keys()):
         first, second = old[key], new[key]
         if first["ms_p50"] and second["ms_p50"]:
-            lines.append((key, _line(first, second)))
-    missing = [f"only in {path}: {'  '.join(key)}" for path, keys in ((before, old.keys() - new.keys()),
-               (after, new.keys() - old.keys())) for key in sorted(keys)]  # fmt: skip
-    return [f"{'  '.join(key)}: {line}" for key, line in sorted(lines)] + missing
+            lines.append(f"{'  '.join(key)}: {_line(first, second)}")
+    for path, keys in ((before, old.keys() - new.keys()), (after, new.keys() - old.keys())):
+        lines += [f"only in {path}: {'  '.join(key)}" for key in sorted(keys)]
+    return lines
 
 
 def _line(first: dict[str, str], second: dict[str, str]) -> str:
@@ -30,8 +30,15 @@ def _line(first: dict[str, str], second: dict[str, str]) -> str:
     verdict = "same within noise"
     if apart and not 1 / NOISE < ratio < NOISE:
         verdict = "slower" if ratio > 1 else "faster"
-    other = "" if first["machine"] == second["machine"] else f"; on {first['machine']} and {second['machine']}"
+    machines = _machine(first), _machine(second)
+    other = "" if machines[0] == machines[1] else f"; on {machines[0]} and {machines[1]}"
     return f"{first['ms_p50']} -> {second['ms_p50']} ms, x{ratio:.2f}, {verdict}{other}"
+
+
+def _machine(row: dict[str, str]) -> str:
+    """The processor, with the vector width where the file says it."""
+    vector = row.get("vector")
+    return f"{row['machine']}, {vector}" if vector else row["machine"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -123,30 +123,3 @@ def nanoseconds_per_state(effort: Effort) -> float:
 
     (timing,) = interleaved({"loop": work}, effort).values()
     return 1e6 * timing.quantiles()[1] / (repeats * TILE * LANES * N * torch.get_num_threads())
-
-
-def conditions() -> dict[str, object]:
-    """What a number is worth nothing without."""
-    import numba
-
-    import yolomix
-
-    return {
-        "threads": torch.get_num_threads(),
-        "clock": clock()[0],
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "yolomix": yolomix.__version__,
-        "python": platform.python_version(),
-        "machine": processor(),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def processor() -> str:
-    """Name of the processor, as the system and as LLVM know it."""
-    from llvmlite import binding
-
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} ({binding.get_host_cpu_name()}, {platform.machine()})"

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
-import triton
 
-import yolomix
 from benchmarks import gpu_models, gpu_ops
 from benchmarks.gpu_timing import Timing, copy_rate, exponential_rate, measure
+from yolomix.records import Conditions
 
 COLUMNS = ["what", "shape", "batch", "dtype", "mode", "who", "ms_p20", "ms_p50", "ms_p80", "reps", "extra_mb", "share",
-           "note", "device", "torch", "triton", "yolomix", "python", "date"]  # fmt: skip
+           "note", "device", "torch", "triton", "ultralytics", "yolomix", "python", "machine", "system",
+           "date"]  # fmt: skip
 SECONDS = 420  # no measurement starts later
 MODELS_AT = 240  # operators stop here, so that detectors get their turn
 COMPILED_AT = 360  # no compiled detector starts later: it may take a minute
@@ -40,16 +38,9 @@ class Results:
         self.start = time.monotonic()
         self.wrong = False
         self.file = path.open("w", newline="")
-        self.writer = csv.DictWriter(self.file, COLUMNS, restval="")
+        self.writer = csv.DictWriter(self.file, COLUMNS, restval="", extrasaction="ignore")
         self.writer.writeheader()
-        self.conditions = {
-            "device": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "triton": triton.__version__,
-            "yolomix": yolomix.__version__,
-            "python": platform.python_version(),
-            "date": datetime.now(UTC).date().isoformat(),
-        }
+        self.conditions = Conditions.here("cuda").row()
 
     def add(self, row: dict[str, object], timing: Timing | None, share: float | None = None) -> None:
         """Write one row, and show it."""

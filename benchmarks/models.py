@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.cpu_timing import QUICK, Effort, Work, interleaved
-from benchmarks.table import RESULTS, Table
-from yolomix.ops.dispatch import use_backend
+from benchmarks.table import Table, file_for
+from yolomix.ops import use_backend
 
 CAREFUL = Effort(7, 30.0)
 DETECTORS = ("mamba-yolo-t", "yolov8s", "yolov8n", "yolo11n", "yolo11n-mlla", "yolo11n-assg", "yolo11n-halo")
@@ -91,14 +91,14 @@ def main(argv: list[str] | None = None) -> int:
     """Measure everything and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of our kernels")
-    parser.add_argument("--out", type=Path, help="CSV file; default benchmarks/results/models-THREADS.csv")
+    parser.add_argument("--out", type=Path, help="CSV file; default: that of this machine in benchmarks/results")
     parser.add_argument("--quick", action="store_true", help="two small detectors, small pictures: does it run at all?")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     effort, names, side, count, step_side = CAREFUL, DETECTORS, 640, 8, 320
     if options.quick:
         effort, names, side, count, step_side = QUICK, DETECTORS[:1], 64, 1, 64
-    table = Table(options.out or RESULTS / f"models-{options.threads}.csv")
+    table = Table(options.out or file_for("models"))
     check("mamba-yolo-t", 64)
     for name, timing in interleaved({name: inference(build(name), side) for name in names}, effort).items():
         table.add({"what": name, "shape": f"1 x {side}", "dtype": "float32", "pass": "eval", "backend": "auto"}, timing)

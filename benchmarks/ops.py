@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks import attention, cpu_timing, peers
 from benchmarks.cpu_timing import CAREFUL, QUICK, Effort, Timing, Work
-from benchmarks.table import RESULTS, Table
+from benchmarks.table import Table, file_for
 from yolomix.ops.ss2d import ss2d
 
 STAGES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}  # channels, side, rank
@@ -132,12 +132,12 @@ def main(argv: list[str] | None = None) -> int:
     """Measure everything and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ops", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of our kernels")
-    parser.add_argument("--out", type=Path, help="CSV file; default benchmarks/results/ops-THREADS.csv")
+    parser.add_argument("--out", type=Path, help="CSV file; default: that of this machine in benchmarks/results")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, two rounds: does it run at all?")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     effort, stages, twice = (QUICK, TINY, {}) if options.quick else (CAREFUL, STAGES, TWICE)
-    table = Table(options.out or RESULTS / f"ops-{options.threads}.csv")
+    table = Table(options.out or file_for("ops"))
     state_ns = cpu_timing.nanoseconds_per_state(effort) / options.threads
     table.add({"what": "limit", "shape": "exp and multiply in cache", "note": f"{state_ns:.4f} ns per state and step"})
     rate = cpu_timing.copy_gigabytes_per_second(effort)

@@ -8,43 +8,47 @@ from benchmarks import table
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: python -m benchmarks.readme -->\n", "<!-- /speed -->\n"
+# Whose rows the README shows. They are older than the column that says the vector width.
+MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
-    ("one step after the other, as `selective_scan_ref` does", "scan", "sequential"),
+    ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
     ("mambapy, parallel scan", "scan", "mambapy"),
     ("yolomix `eager`, plain PyTorch", "scan", "eager"),
     ("yolomix `numba`", "scan", "numba"),
-    ("map scan (`ss2d`), four copies around the same scan", "ss2d", "four copies, numba scan"),
-    ("map scan (`ss2d`), yolomix `numba`", "ss2d", "numba"),
+    ("2D selective scan (`ss2d`), four copies around the same scan", "ss2d", "four copies, numba scan"),
+    ("2D selective scan (`ss2d`), yolomix `numba`", "ss2d", "numba"),
 )
+Rows = dict[tuple[str, ...], dict[str, str]]
+
+
+def file(name: str) -> Path:
+    """The results of a benchmark that the README shows."""
+    return table.RESULTS / f"{name}-{MACHINE}.csv"
 
 
 def text() -> str:
-    """The table with its conditions, from ``results/ops-1.csv`` and ``results/models-1.csv``."""
-    ops, models = (table.read(table.RESULTS / f"{name}-1.csv") for name in ("ops", "models"))
-    lines = [
-        f"| {label} | "
-        + " | ".join(_ms(ops[what, stage, "float32", "1", "forward", backend]) for stage in STAGES)
-        + " |"
-        for label, what, backend in ROWS
-    ]
-    ours, stock = (models[name, "1 x 640", "float32", "1", "eval", "auto"] for name in ("mamba-yolo-t", "yolov8s"))
+    """The table with its conditions, from the files of ``MACHINE``."""
+    ops, models = table.read(file("ops")), table.read(file("models"))
+    ours = models["mamba-yolo-t", "1 x 640", "float32", "1", "eval", "auto"]
+    stock = models["yolov8s", "1 x 640", "float32", "1", "eval", "auto"]
     here = next(iter(ops.values()))
+    pytorch = here["torch"].split("+")[0]
     return "\n".join(
         [
             "## Speed without a compiler",
             "",
-            "Scans of one picture of 640 pixels in Mamba-YOLO-T's four stages, forward, milliseconds of CPU time:",
+            "Scans of one image of 640 pixels in Mamba-YOLO-T's four stages, forward, milliseconds of CPU time:",
             "",
             "| | S1 | S2 | S3 | S4 |",
             "|---|---:|---:|---:|---:|",
-            *lines,
+            *(_line(ops, *row) for row in ROWS),
             "",
-            f"The whole Mamba-YOLO-T takes {_ms(ours)} ms for such a picture, stock YOLOv8s {_ms(stock)} ms.",
-            f"One thread of an {here['machine']}, a virtual machine, PyTorch {here['torch'].split('+')[0]}, Numba",
+            f"The whole Mamba-YOLO-T takes {_ms(ours)} ms for such an image, stock YOLOv8s {_ms(stock)} ms.",
+            f"One thread of an {here['machine']} with {VECTOR}, a virtual machine, PyTorch {pytorch}, Numba",
             f"{here['numba']}, {here['date']}; medians of one run (* measured once): `python -m benchmarks.ops`,",
             "`python -m benchmarks.models`. What the machine's limit is, the backward pass, memory and what was tried:",
-            "[docs/backends.md](docs/backends.md).",
+            "[docs/design/cpu-kernels.md](docs/design/cpu-kernels.md).",
             "",
         ]
     )
@@ -56,9 +60,16 @@ def written(readme: str) -> str:
     return before + BEGIN + text() + END + rest.partition(END)[2]
 
 
+def _line(ops: Rows, label: str, what: str, backend: str) -> str:
+    """A row of the README's table: one backend at every stage."""
+    cells = [_ms(ops[what, stage, "float32", "1", "forward", backend]) for stage in STAGES]
+    return f"| {label} | {' | '.join(cells)} |"
+
+
 def _ms(row: dict[str, str]) -> str:
     value = float(row["ms_p50"])
-    return (f"{value:.0f}" if value >= 100 else f"{value:.1f}") + ("*" if row["reps"] == "1" else "")
+    once = "*" if row["reps"] == "1" else ""
+    return f"{value:.0f}{once}" if value >= 100 else f"{value:.1f}{once}"
 
 
 if __name__ == "__main__":

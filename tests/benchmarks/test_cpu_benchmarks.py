@@ -9,6 +9,7 @@ import torch
 from benchmarks.cpu_timing import QUICK, Timing, clock, interleaved, peak_extra_mb
 
 from benchmarks import compare, models, ops, peers, table
+from yolomix.records import Processor
 
 
 @pytest.fixture
@@ -36,7 +37,22 @@ def test_operators(shown):
         assert float(row["ms_p20"]) <= float(row["ms_p50"]) <= float(row["ms_p80"])
         assert row["threads"] == "1"
         assert row["clock"] == "cpu"
-        assert all(row[name] for name in ("torch", "numba", "yolomix", "python", "machine", "date", "reps", "dtype"))
+        assert all(row[name] for name in (*table.CONDITIONS, "reps", "dtype"))
+
+
+def test_a_run_writes_to_the_file_of_its_machine(monkeypatch):
+    processor = Processor("AMD EPYC", "znver4", "x86_64", 2, (), "AVX-512", "AVX512")
+    monkeypatch.setattr(Processor, "here", lambda: processor)
+    assert table.file_for("ops") == table.RESULTS / "ops-amd-epyc-zen4-avx512-1thread.csv"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert table.file_for("ops").is_file()
+
+
+@pytest.mark.parametrize("file", [*table.RESULTS.glob("*-avx512-*.csv")], ids=lambda file: file.stem)
+def test_kept_results_are_named_by_what_they_say(file):
+    for row in table.read(file).values():
+        assert row["machine"] == "AMD EPYC (znver4, x86_64)"
+        assert file.stem.endswith(f"-amd-epyc-zen4-avx512-{row['threads']}thread{'s' * (row['threads'] != '1')}")
 
 
 def test_whole_models(shown):
