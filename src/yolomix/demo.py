@@ -1,13 +1,14 @@
-"""The whole way once, on a CPU: data, training from scratch, validation, pictures, export, comparison.
+"""End to end once, on a CPU: data, training from scratch, validation, annotated images, export, comparison.
 
-Threads are left to Ultralytics, one less than there are cores: for pictures this small that is faster than all of
-them as long as idle threads sleep (``OMP_WAIT_POLICY=PASSIVE``, which the command sets for its own process), and it
-does not ruin what else runs, as threads that spin do.
+Threads are left to Ultralytics, one less than there are cores: for images this small that is faster than all of
+them as long as idle threads sleep (``OMP_WAIT_POLICY=PASSIVE``, which the command sets for its own process). Threads
+that spin would ruin what else runs.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,18 +19,18 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolomix.data import sample_dataset
-from yolomix.ops.dispatch import package_refusal
+from yolomix.ops.backend import package_refusal
+from yolomix.records import Record
 
 MODEL = "yolo11n-mlla.yaml"
-EPOCHS = 15
 RECIPE: dict[str, Any] = {
     "imgsz": 160,
     "batch": 8,
-    "nbs": 8,  # a step per batch
+    "nbs": 8,  # an optimiser step per batch
     "optimizer": "AdamW",
     "lr0": 0.003,
     "lrf": 0.05,
@@ -51,43 +52,30 @@ RECIPE: dict[str, Any] = {
     "amp": False,
     "verbose": False,
 }
-PICTURES = 6  # shown
-TOLERANCE = 1e-4  # of raw outputs: scores, and boxes in shares of the picture's side; see docs/cli.md
-FLOPS_SIDE = 640  # pixels, where detectors are compared
+IMAGES = 6  # shown
+TOLERANCE = 1e-4  # of raw outputs: scores, and boxes as fractions of the image size; see docs/cli.md
+FLOPS_SIZE = 640  # pixels, the image size at which detectors are compared
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the demo measured and where its files are.
+class Exported:
+    """The ONNX file and how near its answers are, or why there is none.
 
-    Args:
-        parameters: of the model, with the classes of the sample dataset.
-        gflops: of one forward pass at ``FLOPS_SIDE``, as PyTorch's FlopCounterMode counts.
-        ms: median of a forward pass for one picture at the size of the training, in milliseconds.
-        map50: mean average precision at overlap 0.5 on the validation pictures.
-        map: the same, mean over overlaps 0.5 to 0.95.
-        seconds: of the training.
-        threads: that PyTorch took, as Ultralytics set them.
-        weights: the trained checkpoint.
-        pictures: validation pictures with what was found; the first shows all others.
-        onnx: the exported file, or the reason why there is none.
-        difference: largest absolute difference of its raw outputs to PyTorch's, scores and boxes in shares of the
-            picture's side; None if there is no file.
+    >>> Exported(Path("best.onnx"), difference=2e-6).agrees
+    True
+
+    Attributes:
+        file: the exported file.
+        refusal: why there is none.
+        difference: largest absolute difference of its raw outputs to PyTorch's: scores, and boxes as fractions of the
+            image size.
     """
 
-    parameters: int
-    gflops: float
-    ms: float
-    map50: float
-    map: float
-    seconds: float
-    threads: int
-    weights: Path
-    pictures: Sequence[Path]
-    onnx: Path | str
-    difference: float | None
+    file: Path | None = None
+    refusal: str | None = None
+    difference: float | None = None
 
     @property
     def agrees(self) -> bool | None:
@@ -95,113 +83,183 @@ class Outcome:
         return None if self.difference is None else self.difference <= TOLERANCE
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo measured and where its files are.
+
+    Attributes:
+        record: the metrics on the validation images, under Ultralytics' names, and the conditions of the run.
+        parameters: of the model, with the classes of the sample dataset.
+        gflops: of one forward pass at ``FLOPS_SIZE``, as PyTorch's FlopCounterMode counts.
+        latency_ms: median of a forward pass for one image at the size of the training.
+        training_seconds: wall-clock time of the training.
+        weights: the trained checkpoint.
+        save_dir: the folder of all results.
+        images: validation images with their detections; the first shows all others.
+        onnx: the exported file.
+    """
+
+    record: Record
+    parameters: int
+    gflops: float
+    latency_ms: float
+    training_seconds: float
+    weights: Path
+    save_dir: Path
+    images: Sequence[Path]
+    onnx: Exported
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "weights": str(self.weights),
+            "save_dir": str(self.save_dir),
+            "images": [{"file": str(image)} for image in self.images],
+            **self.record.to_dict(),
+            "parameters": self.parameters,
+            "gflops": self.gflops,
+            "latency_ms": self.latency_ms,
+            "training_seconds": self.training_seconds,
+            "onnx": None if self.onnx.file is None else str(self.onnx.file),
+            "onnx_refusal": self.onnx.refusal,
+            "difference": self.onnx.difference,
+            "agrees": self.onnx.agrees,
+        }
+
+
 def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None = None) -> Outcome:
     """Train ``MODEL`` from scratch on the sample dataset and look at it from all sides.
 
     Args:
         out: folder for the results.
-        seed: of weights and the order of pictures.
+        seed: of the initial weights and the order of images.
         epochs: passes over the data.
         progress: called with steps done, steps in all, and what is being done.
-        data: another data.yaml; None takes the sample dataset.
+        data: another dataset YAML; None takes the sample dataset.
     """
-    from yolomix.host.yolo import YOLO
-
-    progress(0, 1, "rendering the pictures")
+    progress(0, 1, "rendering the sample dataset")
     data = data or sample_dataset()
     started = time.perf_counter()
-    model = YOLO(MODEL)
-    _report(model, progress)
-    where = {"project": str(out.resolve().parent), "name": out.name, "exist_ok": True}
-    measures = model.train(data=str(data), epochs=epochs, seed=seed, **where, **RECIPE)
+    trainer, metrics = _train(out, seed, epochs, progress, data)
     seconds = time.perf_counter() - started
     progress(1, 1, "looking at the result")
-    trained = YOLO(str(model.trainer.best))
+    from yolomix.host.yolo import YOLO
+
+    trained = YOLO(str(trainer.best))
     parameters = sum(p.numel() for p in trained.model.parameters())  # before batch norms are folded away
-    shown = sorted((data.parent / "images" / "val").glob("*.jpg"))[:PICTURES]
-    pictures = annotate(trained, shown, out / "pictures")
-    onnx, difference = compare(trained, shown[0])
+    shown = sorted((data.parent / "images" / "val").glob("*.jpg"))[:IMAGES]
+    images = annotate(trained, shown, out / "images")
+    onnx = compare(trained, shown[0])
     return Outcome(
+        record=Record(metrics),
         parameters=parameters,
         gflops=gflops(trained.model),
-        ms=milliseconds(trained.model),
-        map50=float(measures.box.map50),
-        map=float(measures.box.map),
-        seconds=seconds,
-        threads=torch.get_num_threads(),
-        weights=Path(model.trainer.best),
-        pictures=pictures,
+        latency_ms=milliseconds(trained.model),
+        training_seconds=seconds,
+        weights=Path(trainer.best),
+        save_dir=out,
+        images=images,
         onnx=onnx,
-        difference=difference,
     )
 
 
-def _report(model: Any, progress: Progress) -> None:
-    """Report every step of the training."""
-    done = 0
+def _train(out: Path, seed: int, epochs: int, progress: Progress, data: Path) -> tuple[Any, dict[str, float]]:
+    """The trainer of Ultralytics when it is done, and the metrics of its best epoch."""
+    from yolomix.host import entry
+    from yolomix.host.yolo import YOLO
 
-    def step(trainer: Any) -> None:
-        nonlocal done
-        done += 1
+    model: Any = YOLO(MODEL)
+    batches = itertools.count(1)
+
+    def _batch_done(trainer: Any) -> None:
         total = trainer.epochs * len(trainer.train_loader)
-        progress(done, total, f"training, epoch {trainer.epoch + 1} of {trainer.epochs}")
+        progress(next(batches), total, f"training, epoch {trainer.epoch + 1} of {trainer.epochs}")
 
-    model.add_callback("on_train_batch_end", step)
+    model.add_callback("on_train_batch_end", _batch_done)
+    where = {"project": str(out.resolve().parent), "name": out.name, "exist_ok": True}
+    result = model.train(data=str(data), epochs=epochs, seed=seed, **where, **RECIPE)
+    return model.trainer, entry.metrics(result)
 
 
 def annotate(model: Any, files: Sequence[Path], folder: Path) -> list[Path]:
-    """Save pictures with what the model finds in them; the first shows all others side by side."""
+    """Save images with what the model detects in them; the first shows all others, in two rows.
+
+    Args:
+        model: a ``YOLO``.
+        files: the images, all of one size.
+        folder: made if missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [found.plot() for found in model.predict(list(map(str, files)), imgsz=RECIPE["imgsz"], verbose=False)]
+    results = model.predict([str(file) for file in files], imgsz=RECIPE["imgsz"], verbose=False)
+    drawn = [result.plot() for result in results]
     half = (len(drawn) + 1) // 2
     rows = [np.hstack(part) for part in (drawn[:half], drawn[half:]) if len(part) == half]
-    named = {"all.jpg": np.vstack(rows)} | {file.name: picture for file, picture in zip(files, drawn, strict=True)}
-    for name, picture in named.items():
-        (folder / name).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    named = {"all.jpg": np.vstack(rows)}
+    for file, image in zip(files, drawn, strict=True):
+        named[file.name] = image
+    for name, image in named.items():
+        # not cv2.imwrite, which cannot write where a path has other letters on Windows
+        (folder / name).write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
     return [folder / name for name in named]
 
 
-def compare(model: Any, picture: Path) -> tuple[Path | str, float | None]:
-    """Export to ONNX and show both a picture; returns the file, the largest difference of their raw outputs."""
+def compare(model: Any, image: Path) -> Exported:
+    """Export to ONNX and show both the file and PyTorch an image.
+
+    Args:
+        model: a ``YOLO``.
+        image: what both look at.
+    """
     for package in ("onnx", "onnxruntime"):
         if (missing := package_refusal(package)) is not None:
-            return f"{missing.split(':')[0]}: pip install 'yolomix[export]'", None
+            return Exported(refusal=f"{missing.split(':')[0]}: pip install 'yolomix[export]'")
     file = Path(model.export(format="onnx", imgsz=RECIPE["imgsz"], simplify=False, verbose=False))
     session = importlib.import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    x = _read(picture, RECIPE["imgsz"])
+    x = _read(image, RECIPE["imgsz"])
     with torch.inference_mode():
         native = model.model.fuse(verbose=False).eval()(x)[0]
     exported = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
-    difference = (native - exported).abs()  # (1, 4 + classes, cells)
-    difference[:, :4] /= RECIPE["imgsz"]
-    return file, float(difference.max())
+    difference = (native - exported).abs()  # (1, 4 + classes, L)
+    difference[:, :4] /= RECIPE["imgsz"]  # boxes from pixels to fractions, so that one tolerance serves both
+    return Exported(file, difference=float(difference.max()))
 
 
-def gflops(model: torch.nn.Module) -> float:
-    """Billions of floating-point operations of one forward pass at ``FLOPS_SIDE``, counted by PyTorch."""
+def gflops(model: nn.Module) -> float:
+    """Billions of floating-point operations of one forward pass at ``FLOPS_SIZE``, counted by PyTorch.
+
+    >>> gflops(nn.Conv2d(3, 5, 1, bias=False)) == 2 * 3 * 5 * FLOPS_SIZE**2 / 1e9
+    True
+    """
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        model.eval()(_noise(FLOPS_SIDE))
+        model.eval()(_noise(FLOPS_SIZE))
     return counter.get_total_flops() / 1e9
 
 
-def milliseconds(model: torch.nn.Module, repetitions: int = 20) -> float:
-    """Median time of a forward pass for one picture."""
-    x, times = _noise(RECIPE["imgsz"]), list[float]()
+def milliseconds(model: nn.Module, repetitions: int = 20) -> float:
+    """Median wall-clock time of a forward pass for one image.
+
+    >>> milliseconds(nn.Identity(), repetitions=3) > 0
+    True
+    """
+    x = _noise(RECIPE["imgsz"])
+    model.eval()
+    times: list[float] = []
     with torch.inference_mode():
         for _ in range(repetitions):
             start = time.perf_counter()
-            model.eval()(x)
+            model(x)
             times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)
 
 
-def _read(picture: Path, side: int) -> Tensor:
-    """A square picture as a detector sees it, (1, 3, side, side), red-green-blue, 0 to 1."""
-    pixels = cv2.imdecode(np.frombuffer(picture.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    pixels = cv2.resize(pixels, (side, side))[:, :, ::-1].transpose(2, 0, 1)
+def _read(image: Path, size: int) -> Tensor:
+    """A square image as a detector gets it, (1, 3, size, size), red-green-blue, 0 to 1."""
+    pixels = cv2.imdecode(np.frombuffer(image.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.resize(pixels, (size, size))[:, :, ::-1].transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(pixels)).float()[None] / 255
 
 
-def _noise(side: int) -> Tensor:
-    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+def _noise(size: int) -> Tensor:
+    """The same random image at every call, (1, 3, size, size)."""
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from yolomix import data, hooks
+from yolomix import data, hooks, ops, records
 from yolomix.host import offline
-from yolomix.ops import selftest
-from yolomix.ops.dispatch import ENVIRONMENT, NAMES
+from yolomix.ops.forcing import ENVIRONMENT, NAMES
+from yolomix.records import Processor
 
 NEEDED = ("yolomix", "torch", "torchvision", "ultralytics", "numba", "numpy", "PyYAML", "rich")
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxscript", "onnxslim", "lap", "cloudpickle")
@@ -26,6 +25,8 @@ def facts() -> dict[str, Any]:
     offline.prepare()
     found = {
         "versions": versions(),
+        "system": records.system(),
+        "processor": Processor.here().to_dict(),
         "devices": devices(),
         "threads": threads(),
         "backends": backends(),
@@ -33,17 +34,26 @@ def facts() -> dict[str, Any]:
         "network": network(),
         "folders": folders(),
     }
-    return {**found, "faults": faults(found)}
+    return {**found, "faults": [*faults(found)]}
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions by package; None for one that is not installed."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in (*NEEDED, *OPTIONAL)}
+    """Installed versions by package; None for one that is not installed.
+
+    >>> versions()["python"] == platform.python_version()
+    True
+    """
+    return {"python": platform.python_version()} | records.versions((*NEEDED, *OPTIONAL))
 
 
 def devices() -> list[dict[str, str]]:
-    """What tensors can live on, with a name each."""
-    found = [{"device": "cpu", "name": f"{platform.machine()}, {os.cpu_count()} cores"}]
+    """What tensors can live on, with a name each.
+
+    >>> devices()[0]["device"]
+    'cpu'
+    """
+    processor = Processor.here()
+    found = [{"device": "cpu", "name": f"{processor}, {processor.cores} cores"}]
     for i in range(torch.cuda.device_count()):
         found.append({"device": f"cuda:{i}", "name": torch.cuda.get_device_name(i)})
     if torch.backends.mps.is_available():
@@ -68,9 +78,9 @@ def backends() -> dict[str, list[dict[str, Any]]]:
     Backends of other frameworks solve a small problem first, gradients included; a wrong answer is such a reason.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for status in selftest.report():
+    for status in ops.backends():
         row = {"backend": status.backend, "device": status.device, "automatic": status.automatic}
-        found.setdefault(status.op, []).append(row | {"refusals": [*status.reasons]})
+        found.setdefault(status.op, []).append(row | {"refusals": [*status.refusals]})
     return found
 
 
@@ -78,61 +88,68 @@ def hooked() -> dict[str, Any]:
     """What we replace in Ultralytics and whether it is in place, and where Ultralytics keeps its settings."""
     try:
         from yolomix.host.entry import SETTINGS
-    except ImportError as error:
+    except ImportError as error:  # a broken Ultralytics is a finding, not the end of the examination
         return {"imports": str(error), "hooks": {}}
-    names = {f"{hook.module}.{hook.target}": hook for hook in hooks.HOOKS}
-    return {"imports": True, "settings": str(SETTINGS), "hooks": {n: _in_place(h) for n, h in names.items()}}
+    placed = {f"{hook.module}.{hook.target}": _in_place(hook) for hook in hooks.HOOKS}
+    return {"imports": True, "settings": str(SETTINGS), "hooks": placed}
 
 
 def network() -> dict[str, Any]:
     """Whether Ultralytics may look things up, and the variables that decide it."""
     names = ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "CI", ENVIRONMENT)
-    switched_off = os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
-    return {"offline": switched_off, "variables": {name: os.environ.get(name) for name in names}}
+    return {"offline": offline.switched_off(), "variables": {name: os.environ.get(name) for name in names}}
 
 
 def folders() -> dict[str, Any]:
     """Where the sample dataset is kept, and whether it is there."""
     kept = data.cache_folder() / data.FOLDER
-    return {"sample_data": str(kept), "rendered": (kept / "data.yaml").is_file(), "python": sys.prefix}
+    return {"sample_dataset": str(kept), "rendered": (kept / "data.yaml").is_file(), "python": sys.prefix}
 
 
-def faults(found: dict[str, Any]) -> list[str]:
-    """What keeps yolomix from working, each with the next step; empty when all is well."""
-    missing = [name for name in NEEDED if found["versions"][name] is None]
-    wrong = [f"not installed: {', '.join(missing)}: pip install {' '.join(missing)}"] if missing else []
-    if found["ultralytics"]["imports"] is not True:
-        wrong.append(f"ultralytics does not import: {found['ultralytics']['imports']}")
-    wrong += [f"{name} is not in place" for name, placed in found["ultralytics"]["hooks"].items() if not placed]
-    forced = found["network"]["variables"][ENVIRONMENT]
+def faults(found: dict[str, Any]) -> Iterator[str]:
+    """What keeps yolomix from working, each with the next step; nothing when all is well.
+
+    Args:
+        found: the facts.
+    """
+    yield from _faults_of_packages(found["versions"])
+    yield from _faults_of_hooks(found["ultralytics"])
+    yield from _faults_of_backends(found["backends"], found["network"]["variables"][ENVIRONMENT])
+    kept = found["folders"]["sample_dataset"]
+    if not os.access(_existing(Path(kept)), os.W_OK):
+        yield f"cannot write {kept}: set YOLOMIX_CACHE to a folder that can be written"
+
+
+def _faults_of_packages(found: dict[str, str | None]) -> Iterator[str]:
+    missing = [name for name in NEEDED if found[name] is None]
+    if missing:
+        yield f"not installed: {', '.join(missing)}: pip install {' '.join(missing)}"
+
+
+def _faults_of_hooks(found: dict[str, Any]) -> Iterator[str]:
+    if found["imports"] is not True:
+        yield f"ultralytics does not import: {found['imports']}"
+    for name, placed in found["hooks"].items():
+        if not placed:
+            yield f"{name} is not in place"
+
+
+def _faults_of_backends(found: dict[str, list[dict[str, Any]]], forced: str | None) -> Iterator[str]:
     if forced and forced not in NAMES:
-        wrong.append(f"{ENVIRONMENT}={forced} is no backend, and every model fails: choose from {', '.join(NAMES)}")
-    for op, rows in found["backends"].items():
+        yield f"{ENVIRONMENT}={forced} is no backend, and every model fails: choose from {', '.join(NAMES)}"
+    for op, rows in found.items():
         if all(row["refusals"] for row in rows if row["automatic"]):
-            wrong.append(f"nothing computes {op}: {[row['refusals'] for row in rows]}")
-    if not os.access(_existing(Path(found["folders"]["sample_data"])), os.W_OK):
-        wrong.append(
-            f"cannot write {found['folders']['sample_data']}: set YOLOMIX_CACHE to a folder that can be written"
-        )
-    return wrong
+            yield f"nothing computes {op}: {[row['refusals'] for row in rows]}"
 
 
 def _in_place(hook: hooks.Hook) -> bool:
+    """Whether a function of Ultralytics is wrapped by ours; not where its module cannot be imported."""
     try:
-        found: Any = importlib.import_module(hook.module)
+        return hooks.in_place(hook)
     except ImportError:
         return False
-    for name in hook.target.split("."):
-        found = getattr(found, name, None)
-    return hasattr(found, "native")
 
 
 def _existing(path: Path) -> Path:
+    """The nearest folder above that is there already."""
     return next(p for p in (path, *path.parents) if p.exists())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -22,7 +22,7 @@ def test_what_a_method_returned_is_kept_and_everything_put_back(monkeypatch):
     stand_in = Model.val
     monkeypatch.setattr(cfg, "entrypoint", carried_out)
     assert entry.entrypoint("val", ["model=a.pt"]) == (model, {"data": "b.yaml"})
-    assert cfg.ARGV == argv
+    assert argv == cfg.ARGV
     assert Model.val is stand_in is not native
 
 

@@ -10,17 +10,23 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 
-from yolomix.host.streams import own_log_to_stderr
-from yolomix.cli.request import Request, UsageError, read, values
-from yolomix.cli.verbs import VERBS, overview
+from yolomix.cli.answer import write
+from yolomix.cli.pages import page
+from yolomix.cli.request import Request, UsageError, read
+from yolomix.cli.verbs import VERBS
+from yolomix.host.streams import output_to, own_log_to_stderr
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+LONG = 8  # lines of an error that are shown; of a longer one only the first is
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code.
+
+    >>> main(["version"])
+    0.1.0
+    0
 
     Args:
         argv: the words after ``yolomix``; None takes those of this process.
@@ -28,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if argv is None else argv)]
     try:
         with own_log_to_stderr():
-            return _answer(read(words, VERBS))
+            return _carry_out(read(words, VERBS))
     except UsageError as error:
         return _failed(error, words, USAGE)
     except KeyboardInterrupt as error:
@@ -40,15 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, words, FAILED)
 
 
-def _answer(request: Request) -> int:
+def _carry_out(request: Request) -> int:
     if request.verb == "help":
-        sys.stdout.write(overview() if request.about is None else VERBS[request.about].help())
-        return DONE
-    verb = VERBS[request.verb]
-    if verb.takes is not None:
-        request = replace(request, values=values(request, verb.takes))
-    verb.load()(request)
-    sys.stdout.flush()
+        answer = page(request.about)
+    else:
+        # Ultralytics prints wherever it likes, and stdout is for the answer alone.
+        with output_to(sys.stderr):
+            answer = VERBS[request.verb].run(request.words)
+    write(answer, request.json)
+    if answer.fault:
+        raise RuntimeError(answer.fault)
     return DONE
 
 
@@ -64,11 +71,16 @@ def _failed(error: BaseException, words: Sequence[str], code: int) -> int:
 
 
 def _message(error: BaseException) -> str:
-    """An error's text; of a long one the first line, with the way to the rest."""
+    """An error's text; of a long one the first line, with the way to the rest.
+
+    >>> _message(KeyError("no block 'MLLA'"))
+    "no block 'MLLA'"
+    """
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}; YOLOMIX_DEBUG=1 shows where"
-    if isinstance(error, KeyError):  # whose text is in quotes
+    if isinstance(error, KeyError):  # its own text has quotes around it
         lines = [str(error.args[0])]
-    text = lines[0] if len(lines) > 8 else "\n  ".join(lines)
-    return text + (" (YOLOMIX_DEBUG=1 shows more)" if len(lines) > 8 else "")
+    if len(lines) > LONG:
+        return f"{lines[0]} (YOLOMIX_DEBUG=1 shows more)"
+    return "\n  ".join(lines)

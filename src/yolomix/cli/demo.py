@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
 import time
@@ -11,93 +9,89 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-
+from yolomix.cli.answer import Answer, Table
 from yolomix.host import offline
 from yolomix.host.streams import output_to
-from yolomix.cli.request import Request, UsageError
 
 if TYPE_CHECKING:
-    from yolomix.demo import Outcome
+    from rich.progress import Progress
+
+    from yolomix.demo import Exported, Outcome
 
 LOG = "ultralytics.log"
 
 
-def demo(request: Request) -> None:
-    """Run the demo and print its table.
+def demo(*, seed: int, epochs: int, out: str | Path) -> Answer:
+    """Run the demo and show its table.
 
-    Raises:
-        UsageError: an argument is unknown or no whole number.
-        RuntimeError: the exported model answers differently.
+    Args:
+        seed: of the initial weights and the order of images.
+        epochs: passes over the sample dataset.
+        out: folder for the results.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded, which is next
     started = time.perf_counter()
     from yolomix import demo as job
 
-    given = {"seed": "0", "epochs": str(job.EPOCHS), "out": "runs/demo", **request.values}
-    seed, epochs, out = _whole(given, "seed", 0), _whole(given, "epochs", 1), Path(given["out"])
     offline.prepare()
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOG).open("w", encoding="utf-8") as log, _bar() as bar, output_to(log), redirect_stderr(log):
         task = bar.add_task("starting", total=None)
-        outcome = job.run(
-            out, seed, epochs, lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
-        )
+
+        def _progress(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        outcome = job.run(out, seed, epochs, _progress)
     seconds = time.perf_counter() - started
-    if request.json:
-        sys.stdout.write(
-            json.dumps(
-                {**dataclasses.asdict(outcome), "agrees": outcome.agrees, "all_seconds": seconds}, default=_plain
-            )
-            + "\n"
-        )
-    else:
-        _show(outcome, f"yolo11n-mlla from scratch on the sample data: seed {seed}, {epochs} epochs", seconds, out)
-    if outcome.agrees is False:
-        raise RuntimeError(f"the ONNX file answers differently from PyTorch: by {outcome.difference:.1e}")
+    title = f"yolo11n-mlla from scratch on the sample dataset: seed {seed}, {epochs} epochs"
+    data = {"verb": "demo", **outcome.to_dict(), "total_seconds": seconds}
+    return Answer(data, [_table(outcome, title, seconds), *_lines(outcome)], _fault(outcome.onnx))
 
 
-def _show(outcome: Outcome, title: str, seconds: float, out: Path) -> None:
-    table = Table(title=title)
-    heads = ("parameters", "GFLOPs at 640", "ms per image", "mAP50", "mAP50-95", "time")
-    for head in heads:
-        table.add_column(head, justify="right")
-    table.add_row(
-        f"{outcome.parameters:,}",
-        f"{outcome.gflops:.2f}",
-        f"{outcome.ms:.1f}",
-        f"{outcome.map50:.3f}",
-        f"{outcome.map:.3f}",
-        f"{seconds:.0f} s",
-    )
-    same = "no comparison"
-    if outcome.difference is not None:
-        verdict = "same answers as PyTorch" if outcome.agrees else "NOT the answers of PyTorch"
-        same = f"{verdict}, largest difference {outcome.difference:.1e}"
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    console.print(table)
-    console.print(
-        f"threads   {outcome.threads}, training {outcome.seconds:.0f} s; GFLOPs counted by FlopCounterMode of PyTorch\n"
-        f"weights   {outcome.weights}\npictures  {outcome.pictures[0]}\n"
-        f"ONNX      {outcome.onnx}: {same}\nlog       {out / LOG}",
-        soft_wrap=True,
-        markup=False,
-    )
+def _table(outcome: Outcome, title: str, seconds: float) -> Table:
+    metrics = outcome.record.metrics
+    cells = {
+        "parameters": f"{outcome.parameters:,}",
+        "GFLOPs at 640": f"{outcome.gflops:.2f}",
+        "ms per image": f"{outcome.latency_ms:.1f}",
+        "mAP50": f"{metrics['metrics/mAP50(B)']:.3f}",
+        "mAP50-95": f"{metrics['metrics/mAP50-95(B)']:.3f}",
+        "time": f"{seconds:.0f} s",
+    }
+    return Table([*cells], [[*cells.values()]], title, numbers=True)
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    conditions = outcome.record.conditions
+    return [
+        f"threads   {conditions.threads}, training {outcome.training_seconds:.0f} s; GFLOPs counted by FlopCounterMode "
+        "of PyTorch",
+        f"processor {conditions.processor}, {conditions.processor.vector}",
+        f"weights   {outcome.weights}",
+        f"images    {outcome.images[0]}",
+        f"ONNX      {outcome.onnx.file or outcome.onnx.refusal}: {_verdict(outcome.onnx)}",
+        f"log       {outcome.save_dir / LOG}",
+    ]
+
+
+def _verdict(onnx: Exported) -> str:
+    if onnx.difference is None:
+        return "no comparison"
+    same = "same answers as PyTorch" if onnx.agrees else "NOT the answers of PyTorch"
+    return f"{same}, largest difference {onnx.difference:.1e}"
+
+
+def _fault(onnx: Exported) -> str:
+    """Why the command failed; empty where the exported file agrees, or where there is none."""
+    if onnx.agrees is False:
+        return f"the ONNX file answers differently from PyTorch: by {onnx.difference:.1e}"
+    return ""
 
 
 def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False)
-
-
-def _whole(given: dict[str, str], key: str, least: int) -> int:
-    text = given[key]
-    if not text.isdecimal() or int(text) < least:
-        raise UsageError(f"{key} must be a whole number of at least {least}, got {text!r}")
-    return int(text)
-
-
-def _plain(value: object) -> str:
-    return str(value)

@@ -2,84 +2,109 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolomix.host import offline
-from yolomix.host.streams import children_to_stderr, output_to
-from yolomix.cli.request import Request, UsageError, near
+from yolomix.cli.answer import Answer
+from yolomix.cli.request import UsageError, near
+from yolomix.cli.verbs import Verb
+from yolomix.host import names, offline
+from yolomix.host.names import Kind
+from yolomix.host.streams import children_to_stderr
 
 BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
 UNLISTED = ("augmentations", "save_dir", "task", "cfg")
+WITH_IMAGES = ("predict", "track")
 
 
-def run(request: Request) -> None:
-    """Let Ultralytics carry out a verb and print what came of it.
+def run(verb: Verb, words: Sequence[str]) -> Answer:
+    """Let Ultralytics carry out a verb, and say what came of it.
 
     Raises:
         UsageError: an argument is unknown or a needed one is missing.
+        FileNotFoundError: there is no such model, or nothing in the source that could be read.
     """
-    with children_to_stderr(), output_to(sys.stderr):
+    with children_to_stderr():
         offline.prepare()
         from yolomix.host import entry
 
-        words = _merged(request.words)
-        _check(request.verb, words)
-        if request.verb in ("predict", "track") and not any(word.startswith("save=") for word in words):
+        words = _merged(words)
+        _check(verb, words)
+        if verb.name in WITH_IMAGES and not any(word.startswith("save=") for word in words):
             words.append("save=True")  # as `yolo` does, which keeps no results for us
-        model, result = entry.entrypoint(request.verb, words)
-    answer = summary(request.verb, model, result)
-    if answer.get("pictures") == []:
+        model, result = entry.entrypoint(verb.name, words)
+    found = summary(verb.name, model, result)
+    if found.get("images") == []:
         raise FileNotFoundError("nothing could be read from the source; the warnings above say why")
-    sys.stdout.write(json.dumps(answer) + "\n" if request.json else _text(answer))
+    return Answer(found, _lines(found))
 
 
 def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
-    """What a program needs to go on: files written, measures, things found.
+    """What a program needs to go on: files written, metrics, detections.
+
+    >>> summary("export", None, "best.onnx")
+    {'verb': 'export', 'file': 'best.onnx'}
 
     Args:
         verb: what was done.
         model: the ``ultralytics`` model that did it.
         result: what its method returned.
     """
-    if verb in ("predict", "track"):
-        folders = {str(r.save_dir) for r in result if r.save_dir and Path(r.save_dir).is_dir()}
-        found = [{"file": r.path, "things": r.summary()} for r in result]
-        frames = Counter[str]()
-        for picture in found if len({r.path for r in result}) < len(found) else ():  # a video
-            picture["frame"] = frames[picture["file"]]
-            frames[picture["file"]] += 1
-        return {"verb": verb, "pictures": found, "folder": min(folders, default=None)}
+    if verb in WITH_IMAGES:
+        return {"verb": verb, **_images(result)}
     if verb == "export":
         return {"verb": verb, "file": str(result)}
     if verb == "benchmark":
         return {"verb": verb, "table": str(result)}
-    weights = str(model.trainer.best) if verb == "train" else str(model.ckpt_path)
-    measures = {key: float(value) for key, value in getattr(result, "results_dict", {}).items()}
-    return {"verb": verb, "weights": weights, "folder": str(getattr(result, "save_dir", "")), "measures": measures}
+    from yolomix.host import entry
+
+    weights = model.trainer.best if verb == "train" else model.ckpt_path
+    save_dir = str(getattr(result, "save_dir", ""))
+    return {"verb": verb, "weights": str(weights), "save_dir": save_dir, "metrics": entry.metrics(result)}
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _images(results: Sequence[Any]) -> dict[str, Any]:
+    """The detections of every image, and the folder where annotated copies are."""
+    images: list[dict[str, Any]] = []
+    for result in results:
+        images.append({"file": result.path, "detections": result.summary()})
+    if len({image["file"] for image in images}) < len(images):  # frames of a video share its file
+        frames = Counter[str]()
+        for image in images:
+            image["frame"] = frames[image["file"]]
+            frames[image["file"]] += 1
+    written = {str(result.save_dir) for result in results if result.save_dir and Path(result.save_dir).is_dir()}
+    return {"images": images, "save_dir": min(written, default=None)}
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """The same for people, a line each."""
     lines = []
-    for picture in answer.get("pictures", ()):
-        frame = f" frame {picture['frame']}" if "frame" in picture else ""
-        lines.append(f"{picture['file']}{frame}: {_found(picture['things'])}")
-    lines += [f"{key}: {value:.4g}" for key, value in answer.get("measures", {}).items()]
-    lines += [f"{key}: {answer[key]}" for key in ("weights", "folder", "file") if answer.get(key)]
-    lines += [answer["table"]] if "table" in answer else []
-    return "\n".join(lines) + "\n"
+    for image in found.get("images", ()):
+        frame = f" frame {image['frame']}" if "frame" in image else ""
+        lines.append(f"{image['file']}{frame}: {_counted(image['detections'])}")
+    for name, value in found.get("metrics", {}).items():
+        lines.append(f"{name}: {value:.4g}")
+    for key in ("weights", "save_dir", "file"):
+        if found.get(key):
+            lines.append(f"{key}: {found[key]}")
+    if "table" in found:
+        lines.append(found["table"])
+    return lines
 
 
-def _found(things: list[dict[str, Any]]) -> str:
-    """How many of each class; of a whole picture (its things have no box) the likeliest classes."""
-    if any("box" not in thing for thing in things):
-        return ", ".join(f"{thing['name']} {thing['confidence']:.2f}" for thing in things)
-    names = [thing["name"] for thing in things]
-    return ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names)) or "nothing found"
+def _counted(detections: list[dict[str, Any]]) -> str:
+    """How many of each class; of a classified image, whose classes have no box, the likeliest ones.
+
+    >>> _counted([{"name": "cat", "box": {}}, {"name": "dog", "box": {}}, {"name": "cat", "box": {}}])
+    '2 cat, 1 dog'
+    """
+    if any("box" not in detection for detection in detections):
+        return ", ".join(f"{detection['name']} {detection['confidence']:.2f}" for detection in detections)
+    counts = Counter(detection["name"] for detection in detections)
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no detections"
 
 
 def _merged(words: Sequence[str]) -> list[str]:
@@ -91,22 +116,24 @@ def _merged(words: Sequence[str]) -> list[str]:
         raise UsageError(f"cannot read {' '.join(words)!r} as key=value words: {error}") from error
 
 
-def _check(verb: str, words: Sequence[str]) -> None:
+def _check(verb: Verb, words: Sequence[str]) -> None:
     """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
-    given = dict(word.partition("=")[::2] for word in words)
-    for key in given:
-        _check_key(verb, key, bare=key in words)
-    if "cfg" in given:
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        _check_key(verb.name, key, bare=not equals)
+        given[key] = value
+    if "cfg" in given:  # a file that has further arguments, perhaps all of them
         return
     if "model" not in given:
-        raise UsageError(f"{verb} needs a model: model=yolo11n-mlla.yaml (see `yolomix models`) or model=FILE.pt")
+        raise verb.lacks("model")
+    name = given["model"]
     resumes = given.get("resume", "False") not in ("False", "false", "0")
-    described = given["model"].endswith((".yaml", ".yml"))
-    if "data" not in given and ((verb == "train" and not resumes) or (verb == "val" and described)):
-        raise UsageError(f"{verb} needs data: data=FILE.yaml, or data=sample, which needs no download")
-    _check_model(given["model"])
-    if verb == "train" and resumes and given["model"].endswith(".pt"):
-        _check_unfinished(given["model"])
+    if "data" not in given and _needs_data(verb.name, name, resumes):
+        raise verb.lacks("data")
+    _check_model(name)
+    if verb.name == "train" and resumes and names.resolve(name).has_weights:
+        _check_unfinished(name)
 
 
 def _check_key(verb: str, key: str, bare: bool) -> None:
@@ -123,6 +150,41 @@ def _check_key(verb: str, key: str, bare: bool) -> None:
         raise UsageError(f"{verb} takes no {key!r}; {near(key, known)}")
 
 
+def _needs_data(verb: str, model: str, resumes: bool) -> bool:
+    """Whether nothing else says the dataset: a checkpoint remembers its own, a model YAML does not."""
+    if verb == "train":
+        return not resumes
+    return verb == "val" and names.resolve(model).kind in (Kind.PACKAGED, Kind.YAML)
+
+
+def _check_model(name: str) -> None:
+    """Refuse a name without suffix, and a checkpoint that is neither a file nor offered by Ultralytics."""
+    from yolomix.host import entry
+
+    model = names.resolve(name)
+    if model.kind is Kind.YAML and model.file is not None and not entry.describes_a_model(model.file):
+        raise UsageError(f"{name} describes no model, it has no backbone; a dataset YAML goes to data=")
+    if model.kind is not Kind.CHECKPOINT:
+        return
+    offered = [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
+    base = Path(model.base)
+    if base.suffix == "":
+        _refuse_bare(name, offered)
+    if model.file is None and base.name not in offered:
+        here = [str(file) for file in base.parent.glob("*.pt")]
+        found = near(name, here + offered)
+        raise FileNotFoundError(f"no checkpoint {name!r} on disk or among those that Ultralytics offers; {found}")
+
+
+def _refuse_bare(name: str, offered: Sequence[str]) -> None:
+    from yolomix import models
+
+    if names.resolve(f"{name}.yaml").kind is Kind.PACKAGED:
+        raise UsageError(f"no model {name!r}: write model={name}.yaml")
+    choices = [*(f"{file}.yaml" for file in models.names()), *offered]
+    raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
+
+
 def _check_unfinished(checkpoint: str) -> None:
     """Refuse to resume what is done, for which Ultralytics would start another training on another dataset."""
     from yolomix.host import weights
@@ -132,25 +194,3 @@ def _check_unfinished(checkpoint: str) -> None:
             f"{checkpoint} is a finished training, there is nothing to resume; to train it further start a new one: "
             f"train model={checkpoint} data=... epochs=..."
         )
-
-
-def _check_model(name: str) -> None:
-    """Refuse a name without suffix, and a checkpoint that is neither a file nor offered by Ultralytics."""
-    from yolomix import models
-    from yolomix.host import entry, names
-
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file() and not entry.describes_a_model(path):
-        raise UsageError(f"{name} describes no model, it has no backbone; a description of pictures goes to data=")
-    if "://" in name or path.is_dir() or path.suffix not in ("", ".pt"):
-        return
-    if path.suffix == "":
-        if names.resolve(f"{name}.yaml").kind is names.Kind.PACKAGED:
-            raise UsageError(f"no model {name!r}: write model={name}.yaml")
-        choices = [f"{file}.yaml" for file in models.names()] + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
-        raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
-    if not path.is_file() and path.stem not in entry.ASSETS:
-        here = [str(file) for file in path.parent.glob("*.pt")]
-        choices = here + [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
-        found = near(name, choices)
-        raise FileNotFoundError(f"no checkpoint {name!r} on disk or among those that Ultralytics offers; {found}")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-FLAGS = ("--json", "--debug", "--help", "-h", "--version")
+FLAGS = {
+    "--json": "answer for programs",
+    "--debug": "show where an error came from",
+    "--help": "explain a verb",
+    "-h": "explain a verb",
+    "--version": "print the version",
+}
 TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")  # `yolo detect train` is good syntax
 
 FEW = 12  # names that one line can hold
@@ -20,67 +26,73 @@ class UsageError(ValueError):
 class Request:
     """What the user asked for.
 
-    Args:
+    Attributes:
         verb: one of the known verbs, or "help".
         words: all further words in order, without flags.
         json: whether a program will read the answer.
         about: the verb to explain, for "help".
-        values: what the words of one of our own verbs say, by key.
     """
 
     verb: str
     words: Sequence[str] = ()
     json: bool = False
     about: str | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(words: Sequence[str], verbs: Iterable[str]) -> Request:
     """Make sense of the words after ``yolomix``.
 
+    >>> read(["segment", "train", "model=a.yaml", "--json"], ["train", "val"])
+    Request(verb='train', words=['segment', 'model=a.yaml'], json=True, about=None)
+
     Raises:
         UsageError: there is no verb, or an unknown one.
     """
     known = [*verbs]
-    flags, rest = [w for w in words if w in FLAGS], [w for w in words if w not in FLAGS]
-    named = [w for w in rest if w in known]
+    flags = {word for word in words if word in FLAGS}
+    rest = [word for word in words if word not in FLAGS]
+    as_json = "--json" in flags
     if "--version" in flags:
-        return Request("version", json="--json" in flags)
-    wants_help = "--help" in flags or "-h" in flags or rest[:1] == ["help"]
-    if not rest or (wants_help and (rest == ["help"] or named)):
-        return Request("help", about=named[0] if named else None)
-    verb = rest[1] if rest[0] in TASKS and rest[1:2] and rest[1] in known else rest[0]
-    if verb == "help":
+        return Request("version", json=as_json)
+    if not rest or flags & {"--help", "-h"} or rest[0] == "help":
+        return Request("help", json=as_json, about=_about(rest, known))
+    verb = rest[0]
+    if verb in TASKS and rest[1:2] and rest[1] in known:
         verb = rest[1]
     if verb not in known:
-        raise UsageError(f"no verb {verb!r}; {near(verb, known)}. `yolomix help` explains each")
+        raise _unknown(verb, known)
     rest.remove(verb)
-    return Request(verb, rest, "--json" in flags)
-
-
-def values(request: Request, takes: Mapping[str, str]) -> dict[str, str]:
-    """The ``key=value`` words of one of our own verbs.
-
-    Raises:
-        UsageError: a word is no ``key=value``, its key is unknown, or it is given twice.
-    """
-    found: dict[str, str] = {}
-    for word in request.words:
-        key, equals, value = word.partition("=")
-        if key not in takes:
-            raise UsageError(f"{request.verb} takes no {key!r}; {near(key, takes)}")
-        if not equals or not value:
-            raise UsageError(f"{key} needs a value, {key}=...: {takes[key]}")
-        if key in found:
-            raise UsageError(f"{key} is given twice: {found[key]} and {value}")
-        found[key] = value
-    return found
+    return Request(verb, rest, as_json)
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """What to type instead: the names near to a word, or all of them when none is near and they are few."""
+    """What to type instead: the names near to a word, or all of them when none is near and they are few.
+
+    >>> near("epoch", ["epochs", "batch"])
+    'did you mean epochs?'
+    >>> near("zzz", ["epochs", "batch"])
+    'known: epochs, batch'
+    """
     names = [*known]
+    if not names:
+        return "it takes no arguments"
     if close := difflib.get_close_matches(word, names, n=3, cutoff=0.5):
-        return f"near: {', '.join(close)}"
-    few = ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])}, ..."
-    return f"known: {few}" if names else "it takes no arguments"
+        *others, last = close
+        return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
+    more = ", ..." if len(names) > FEW else ""
+    return f"known: {', '.join(names[:FEW])}{more}"
+
+
+def _about(rest: Sequence[str], known: Sequence[str]) -> str | None:
+    """The verb that help is wanted for; None for all of them."""
+    named = [word for word in rest if word in known]
+    if named:
+        return named[0]
+    others = [word for word in rest if word != "help"]
+    if others:
+        raise _unknown(others[0], known)
+    return None
+
+
+def _unknown(verb: str, known: Sequence[str]) -> UsageError:
+    return UsageError(f"no verb {verb!r}; {near(verb, known)} (`yolomix help` explains each)")

@@ -1,54 +1,163 @@
-"""The list of verbs: what each does, an example, and the function that does it."""
+"""The verbs: what each does, its arguments, examples, and where the function is that does it. Nothing heavy in here."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from yolomix.cli import grafts
-from yolomix.cli.request import Request
+from yolomix.cli.answer import Answer
+from yolomix.cli.arguments import (
+    BLOCK,
+    CHECKPOINT,
+    DATASET,
+    FILE,
+    FOLDER,
+    LAYER_AND_NUMBER,
+    LAYER_TYPES,
+    MODEL,
+    POINTS,
+    SWITCH,
+    TEXT,
+    Argument,
+    one_of,
+    parse,
+    whole,
+)
+from yolomix.cli.request import UsageError
+from yolomix.surgery.grammar import MODES
 
-HOST_ARGUMENTS = "every argument of Ultralytics' own command: https://docs.ultralytics.com/usage/cfg"
+ULTRALYTICS_ARGUMENTS = "https://docs.ultralytics.com/usage/cfg"
 
 
 @dataclass(frozen=True)
 class Verb:
     """One verb.
 
-    Args:
+    >>> VERBS["graft"].parse(["model=yolo11n.pt", "block=MLLABlock", "at=p4,p5"])["at"]
+    ['p4', 'p5']
+
+    Attributes:
         name: what users type.
-        module: the file of this package with a function of that name; for verbs of Ultralytics, its function ``run``.
+        home: the file of this package that has a function of that name, which takes the arguments by name and returns
+            an ``Answer``; of a verb that Ultralytics carries out, its function ``run`` takes the verb and all words.
         does: one sentence.
-        examples: command lines.
-        takes: our own verbs' arguments and what each means; None for verbs that Ultralytics carries out.
+        examples: command lines, the simplest first.
+        arguments: what it takes.
+        passed_on: whether Ultralytics carries it out, so that all arguments of Ultralytics are good as well.
     """
 
     name: str
-    module: str
+    home: str
     does: str
     examples: tuple[str, ...]
-    takes: Mapping[str, str] | None = field(default_factory=dict)
+    arguments: tuple[Argument, ...] = ()
+    passed_on: bool = False
 
-    def load(self) -> Callable[[Request], None]:
-        """Import the function; nothing heavy is imported before."""
-        module = importlib.import_module(f"yolomix.cli.{self.module}")
-        function: Callable[[Request], None] = getattr(module, "run" if self.takes is None else self.name)
-        return function
+    def parse(self, words: Sequence[str]) -> dict[str, Any]:
+        """The value of every argument.
 
-    def help(self) -> str:
-        """The text of ``yolomix VERB --help``."""
-        lines = [f"yolomix {self.name}: {self.does}.", "", *(f"  {example}" for example in self.examples), ""]
-        if self.takes is None:
-            lines += [f"Arguments: {HOST_ARGUMENTS}.", "model= also takes a name that `yolomix models` lists, with its"]
-            lines += ["scale letter: yolo11n-mlla.yaml. data= also takes sample, which needs no download.", ""]
-        elif self.takes:
-            lines += ["Arguments:", *(f"  {key + '=':10} {what}" for key, what in self.takes.items()), ""]
-        return "\n".join([*lines, "--json answers for programs; --debug shows where an error came from.", ""])
+        Raises:
+            UsageError: a word is none of the arguments, or a needed one is missing.
+        """
+        values = parse(self.name, words, self.arguments)
+        missing = [argument.name for argument in self.arguments if argument.required and values[argument.name] is None]
+        if missing:
+            raise self.lacks(*missing)
+        return values
+
+    def lacks(self, *names: str) -> UsageError:
+        """The error that says which arguments are missing, with an example.
+
+        >>> str(VERBS["transfer"].lacks("target"))
+        'transfer needs target=, as in: yolomix transfer source=best.pt target=yolo11n-mlla.yaml save=start.pt'
+        """
+        wanted = [self.argument(name).hint or f"{name}=" for name in names]
+        return UsageError(f"{self.name} needs {', '.join(wanted)}, as in: {self.examples[0]}")
+
+    def argument(self, name: str) -> Argument:
+        """One of the arguments."""
+        return next(argument for argument in self.arguments if argument.name == name)
+
+    def run(self, words: Sequence[str]) -> Answer:
+        """Do it. The function is imported now, after the words have been understood."""
+        if self.passed_on:
+            run: Callable[..., Answer] = importlib.import_module(f"yolomix.cli.{self.home}").run
+            return run(self, words)
+        values = self.parse(words)
+        function: Callable[..., Answer] = getattr(importlib.import_module(f"yolomix.cli.{self.home}"), self.name)
+        return function(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "verb": self.name,
+            "does": self.does,
+            "examples": [*self.examples],
+            "arguments": [argument.to_dict() for argument in self.arguments],
+            "passed_on": self.passed_on,
+        }
 
 
-def _passed(name: str, does: str, *examples: str) -> Verb:
-    return Verb(name, "passed", does, examples, None)
+SAVE = Argument("save", "the file to write, .pt from a checkpoint, else .yaml", FILE)
+SEED = Argument("seed", "of what the new layers are initialised with", whole(0), default=0)
+PLAN = Argument("plan", "true: only show what would change", SWITCH, default=False)
+
+DEMO = (
+    Argument("seed", "of the initial weights and the order of images", whole(0), default=0),
+    Argument("epochs", "passes over the sample dataset", whole(1), default=15),
+    Argument("out", "for the results", FOLDER, default="runs/demo"),
+)
+GRAFT = (
+    Argument("model", "a checkpoint, a model YAML, or a name like yolo11n+MLLABlock@p5.yaml", MODEL, required=True),
+    Argument("block", "see `yolomix blocks`; not needed when the name of the model says it", BLOCK),
+    Argument("at", "p3 p4 p5, neck, head-inputs, backbone, a layer index or type, *; several with commas", POINTS),
+    Argument("args", "the block's arguments after its channels, as in a model YAML: 2,1", TEXT, default=""),
+    Argument("mode", "after a layer, wrap (layer indices stay) or replace it", one_of(*MODES), default="after"),
+    Argument("n", "repeats, before depth scaling", whole(1), default=1),
+    Argument("gate", "false: the block is initialised as in its paper, and the outputs change", SWITCH),
+    SAVE,
+    SEED,
+    PLAN,
+)
+EDIT = (
+    Argument("model", "a checkpoint or a model YAML", MODEL, required=True),
+    Argument("remove", "layers to take out, named as by `at` of graft", POINTS),
+    Argument("swap", "give every layer of one type another type", LAYER_TYPES),
+    Argument("within", "swap only in this part", one_of("backbone", "neck")),
+    Argument("args", "arguments of NEW after its channels", TEXT),
+    Argument("repeats", "another number of repeats", LAYER_AND_NUMBER),
+    SAVE,
+    SEED,
+    PLAN,
+)
+TRANSFER = (
+    Argument("source", "that has the weights", CHECKPOINT, required=True),
+    Argument("target", "that gets them, a model YAML", MODEL, required=True),
+    Argument("save", "to write, .pt", FILE, required=True),
+    Argument("any_task", "true: also from a model for another task, what both have", SWITCH, default=False),
+)
+
+TO_RUN = Argument(
+    "model",
+    "a checkpoint, a model YAML, or one that `yolomix models` lists, with its scale letter",
+    MODEL,
+    required=True,
+    hint="a model: model=yolo11n-mlla.yaml (see `yolomix models`) or model=FILE.pt",
+)
+DATA = Argument(
+    "data",
+    "a dataset YAML, or sample, which needs no download",
+    DATASET,
+    hint="data: data=FILE.yaml, or data=sample, which needs no download",
+)
+SOURCE = Argument("source", "an image, a video, a folder, an address or a camera", FILE)
+FORMAT = Argument("format", "onnx, openvino, torchscript, ...", TEXT)
+
+
+def _passed_on(name: str, does: str, example: str, *arguments: Argument) -> Verb:
+    return Verb(name, "passed", does, (example,), (TO_RUN, *arguments), passed_on=True)
 
 
 VERBS = {
@@ -57,33 +166,45 @@ VERBS = {
         Verb(
             "demo",
             "demo",
-            "make the sample data, train yolo11n-mlla on the CPU, validate it, show and export it (about 4 minutes)",
+            "render the sample dataset, train yolo11n-mlla on the CPU, validate, show and export it (about 4 minutes)",
             ("yolomix demo", "yolomix demo seed=1 out=runs/demo1"),
-            {
-                "seed": "whole number that starts the training (0)",
-                "epochs": "passes over the sample data",
-                "out": "folder for the results (runs/demo)",
-            },
+            DEMO,
         ),
-        _passed("train", "train a model", "yolomix train model=yolo11n-mlla.yaml data=sample epochs=20 imgsz=320"),
-        _passed("val", "measure a trained model", "yolomix val model=runs/detect/train/weights/best.pt data=sample"),
-        _passed(
-            "predict", "find things in pictures", "yolomix predict model=runs/detect/train/weights/best.pt source=a.jpg"
+        _passed_on(
+            "train",
+            "train a model",
+            "yolomix train model=yolo11n-mlla.yaml data=sample epochs=20 imgsz=320",
+            DATA,
         ),
-        _passed(
+        _passed_on(
+            "val",
+            "validate a trained model",
+            "yolomix val model=runs/detect/train/weights/best.pt data=sample",
+            DATA,
+        ),
+        _passed_on(
+            "predict",
+            "detect objects in images",
+            "yolomix predict model=runs/detect/train/weights/best.pt source=a.jpg",
+            SOURCE,
+        ),
+        _passed_on(
             "track",
-            "follow things through a video",
+            "track objects in a video",
             "yolomix track model=runs/detect/train/weights/best.pt source=a.mp4",
+            SOURCE,
         ),
-        _passed(
+        _passed_on(
             "export",
             "write a model for another runtime",
             "yolomix export model=runs/detect/train/weights/best.pt format=onnx",
+            FORMAT,
         ),
-        _passed(
+        _passed_on(
             "benchmark",
-            "time and measure a model in every format",
+            "time and validate a model in every export format",
             "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample imgsz=320",
+            DATA,
         ),
         Verb(
             "graft",
@@ -93,38 +214,25 @@ VERBS = {
                 "yolomix graft model=yolo11n.pt block=HaloAttention args=2,1 at=p5",
                 "yolomix graft model='yolo11n+HaloAttention(2,1)@p4,p5.yaml' plan=true",
             ),
-            grafts.GRAFT,
+            GRAFT,
         ),
         Verb(
             "edit",
             "grafts",
             "take layers out of a model, swap their types, change their repeats, and keep the weights",
             ("yolomix edit model=yolo11n.pt swap=C3k2:XSSBlock within=neck remove=9 plan=true",),
-            grafts.EDIT,
+            EDIT,
         ),
         Verb(
             "transfer",
             "grafts",
             "copy weights into another architecture and say what became of every tensor",
             ("yolomix transfer source=best.pt target=yolo11n-mlla.yaml save=start.pt",),
-            grafts.TRANSFER,
+            TRANSFER,
         ),
         Verb("models", "listings", "list the packaged models", ("yolomix models", "yolomix models --json")),
         Verb("blocks", "listings", "list the blocks that a model YAML may name", ("yolomix blocks",)),
-        Verb("doctor", "listings", "say what is installed and what computes each operator", ("yolomix doctor --json",)),
+        Verb("doctor", "doctor", "say what is installed and what computes each operator", ("yolomix doctor --json",)),
         Verb("version", "listings", "print the version", ("yolomix version",)),
     )
 }
-
-
-def overview() -> str:
-    """The text of ``yolomix help``."""
-    lines = ["yolomix VERB key=value ...", ""]
-    for verb in VERBS.values():
-        lines += [f"  {verb.name:10} {verb.does}", f"  {'':10}   {verb.examples[0]}"]
-    lines += [
-        "",
-        "yolomix VERB --help explains one. --json answers for programs, --debug shows where an error came from.",
-        "",
-    ]
-    return "\n".join(lines)

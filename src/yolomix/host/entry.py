@@ -39,8 +39,22 @@ def merged(words: Sequence[str]) -> list[str]:
     return [str(word).removeprefix("--") for word in cfg.merge_equals_args([*words])]
 
 
+def metrics(result: Any) -> dict[str, float]:
+    """What a training or validation measured, under the names of Ultralytics; nothing where it measured nothing.
+
+    >>> from types import SimpleNamespace
+    >>> metrics(SimpleNamespace(results_dict={"metrics/mAP50(B)": 0.5}))
+    {'metrics/mAP50(B)': 0.5}
+    """
+    return {name: float(value) for name, value in getattr(result, "results_dict", {}).items()}
+
+
 def describes_a_model(file: Path) -> bool:
-    """Whether a YAML has the rows of a model, or is none, which whoever builds it says."""
+    """Whether a YAML has the rows of a model. A file that is no YAML passes: who builds the model says what is wrong.
+
+    Args:
+        file: it exists.
+    """
     try:
         found = yaml.safe_load(file.read_text("utf-8", "ignore"))
     except yaml.YAMLError:
@@ -64,12 +78,12 @@ def no_lookups() -> None:
     """Leave out the one lookup that YOLO_OFFLINE leaves in: whether a font can be downloaded, before every dataset."""
     native = downloads.is_url
 
-    def is_url(url: object, check: bool = False) -> bool:
+    def _is_url(url: object, check: bool = False) -> bool:
         return not check and bool(native(url))
 
     if not hasattr(native, "native"):
-        is_url.native = native  # type: ignore[attr-defined]
-        downloads.is_url = is_url
+        _is_url.native = native  # type: ignore[attr-defined]
+        downloads.is_url = _is_url
 
 
 @contextlib.contextmanager
@@ -77,12 +91,12 @@ def _recording(verb: str) -> Iterator[list[tuple[Any, Any]]]:
     """Keep what a method of Ultralytics' models returns, which its command line throws away."""
     native, calls = getattr(Model, verb), list[tuple[Any, Any]]()
 
-    def recorded(model: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def _recorded(model: Any, /, *args: Any, **kwargs: Any) -> Any:
         result = native(model, *args, **kwargs)
         calls.append((model, result))
         return result
 
-    setattr(Model, verb, recorded)
+    setattr(Model, verb, _recorded)
     try:
         yield calls
     finally:

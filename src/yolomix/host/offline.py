@@ -19,7 +19,7 @@ def prepare() -> bool:
     """
     if "YOLO_OFFLINE" not in os.environ and (in_ci() or not reachable()):
         os.environ["YOLO_OFFLINE"] = "true"
-    offline = os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
+    offline = switched_off()
     if offline:
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         with output_to(sys.stderr):  # Ultralytics greets when it is imported for the first time
@@ -27,6 +27,11 @@ def prepare() -> bool:
 
             entry.no_lookups()
     return offline
+
+
+def switched_off() -> bool:
+    """Whether Ultralytics is told to look nothing up."""
+    return os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
 
 
 def in_ci() -> bool:

@@ -1,0 +1,165 @@
+"""The arguments of a verb, declared once: what help says, what is read, and what a shell can complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolomix.cli.request import UsageError, near
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the text of an argument has to be.
+
+    >>> whole(1).read("12"), SWITCH.read("false"), one_of("after", "wrap").read("behind")
+    (12, False, None)
+
+    Attributes:
+        name: in words, as in "seed must be a whole number of at least 0".
+        read: makes the value; None where the text is none of this kind.
+        choices: every text that it can be, where they are few.
+    """
+
+    name: str
+    read: Callable[[str], Any] = str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a verb, given as ``name=value``.
+
+    >>> str(Argument("seed", "of the initial weights", whole(0), default=0))
+    'a whole number of at least 0, of the initial weights (0)'
+
+    Attributes:
+        name: what stands before the equals sign.
+        meaning: what it is for, in a few words.
+        kind: what its text has to be.
+        required: whether the verb cannot do without it.
+        default: the value that the verb gets when it is not given; a plain value or None.
+        hint: what an error asks for when it is missing; empty asks for ``name=``.
+    """
+
+    name: str
+    meaning: str
+    kind: Kind
+    required: bool = False
+    default: str | int | bool | None = None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.name}, {self.described}"
+
+    @property
+    def described(self) -> str:
+        """The meaning with the default value, or with the word that it is needed."""
+        if self.required:
+            return f"{self.meaning} (needed)"
+        shown = self.default is not None and not isinstance(self.default, bool)  # a switch says what true does
+        return f"{self.meaning} ({self.default})" if shown else self.meaning
+
+    def value(self, text: str) -> Any:
+        """What a text means.
+
+        Raises:
+            UsageError: it is none of this kind.
+        """
+        found = self.kind.read(text)
+        if found is None:
+            close = near(text, self.kind.choices)
+            hint = f"; {close}" if close.startswith("did you mean") else ""
+            raise UsageError(f"{self.name} must be {self.kind.name}, got {text!r}{hint}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "meaning": self.meaning,
+            "kind": self.kind.name,
+            "choices": [*self.kind.choices],
+            "required": self.required,
+            "default": self.default,
+        }
+
+
+def parse(verb: str, words: Sequence[str], arguments: Sequence[Argument]) -> dict[str, Any]:
+    """The value of every argument of a verb, from the ``key=value`` words that were given.
+
+    >>> parse("graft", ["n=2"], [Argument("n", "repeats", whole(1), default=1), Argument("at", "where", POINTS)])
+    {'n': 2, 'at': None}
+
+    Args:
+        verb: for messages.
+        words: what stands behind the verb.
+        arguments: all that it takes.
+
+    Raises:
+        UsageError: a word is no ``key=value``, its key is unknown or given twice, or its value is of another kind.
+    """
+    known = {argument.name: argument for argument in arguments}
+    given = _given(verb, words, known)
+    values: dict[str, Any] = {}
+    for name, argument in known.items():
+        values[name] = argument.value(given[name]) if name in given else argument.default
+    return values
+
+
+def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> dict[str, str]:
+    """The texts by name."""
+    given: dict[str, str] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if name not in known:
+            raise UsageError(f"{verb} takes no {name!r}; {near(name, known)}")
+        if not text:
+            raise UsageError(f"{name} needs a value, {name}=...: {known[name]}")
+        if name in given:
+            raise UsageError(f"{name} is given twice: {given[name]} and {text}")
+        given[name] = text
+    return given
+
+
+def whole(least: int) -> Kind:
+    """A whole number that is not too small."""
+
+    def _read(text: str) -> int | None:
+        return int(text) if text.isdecimal() and int(text) >= least else None
+
+    return Kind(f"a whole number of at least {least}", _read)
+
+
+def one_of(*choices: str) -> Kind:
+    """One of a few texts."""
+    return Kind(f"one of {', '.join(choices)}", lambda text: text if text in choices else None, choices)
+
+
+def _switch(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def _pair(text: str) -> tuple[str, str] | None:
+    first, _, second = text.partition(":")
+    return (first, second) if first and second else None
+
+
+def _layer_and_number(text: str) -> tuple[str, int] | None:
+    layer, _, n = text.rpartition(":")
+    return (layer, int(n)) if layer and n.isdecimal() and int(n) else None
+
+
+TEXT = Kind("a text")
+SWITCH = Kind("true or false", _switch, ("true", "false"))
+FILE = Kind("a file")
+FOLDER = Kind("a folder", Path)
+MODEL = Kind("a model name")
+CHECKPOINT = Kind("a checkpoint")
+DATASET = Kind("a dataset YAML")
+BLOCK = Kind("a block")
+POINTS = Kind("insertion points", lambda text: text.split(","))
+LAYER_TYPES = Kind("OLD:NEW", _pair)
+LAYER_AND_NUMBER = Kind("LAYER:N", _layer_and_number)

@@ -1,0 +1,68 @@
+"""The verb ``doctor``: the facts about this machine as tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from yolomix.cli.answer import Answer, Table
+
+
+def doctor() -> Answer:
+    """What is installed, what computes each operator here, and what keeps yolomix from working."""
+    from yolomix import doctor as examination
+
+    found = examination.facts()
+    return Answer(found, [*_tables(found), *_sentences(found)], "\n".join(found["faults"]))
+
+
+def _tables(found: dict[str, Any]) -> list[Table]:
+    installed = [(name, version or "not installed") for name, version in found["versions"].items()]
+    devices = [(row["device"], row["name"]) for row in found["devices"]]
+    return [
+        Table(("package", "version"), installed),
+        Table(("device", "name"), devices),
+        Table(("operator", "backend", "here"), [*_backends(found["backends"])]),
+    ]
+
+
+def _backends(backends: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, str, str]]:
+    """What runs, or why not, for every backend of every operator."""
+    for op, rows in backends.items():
+        for row in rows:
+            able = "runs" if row["automatic"] else "runs when named"
+            yield op, row["backend"], "; ".join(row["refusals"]) or f"{able} on {row['device']} tensors"
+
+
+def _sentences(found: dict[str, Any]) -> Iterator[str]:
+    from yolomix.ops.forcing import ENVIRONMENT
+
+    if forced := found["network"]["variables"][ENVIRONMENT]:
+        yield f"backend: {forced} wherever an operator has it, by {ENVIRONMENT}"
+    yield _processor(found["processor"])
+    threads = found["threads"]
+    yield (
+        f"threads: PyTorch takes {threads['torch']} of {threads['cores']} cores; Ultralytics sets "
+        f"{threads['torch_in_ultralytics']} when it works on a CPU (one less than the cores, at most 8)"
+    )
+    hooks = found["ultralytics"]["hooks"]
+    placed = sum(hooks.values())
+    yield f"Ultralytics: {placed} of {len(hooks)} hooks in place; settings in {found['ultralytics'].get('settings')}"
+    yield _network(found["network"], ENVIRONMENT)
+    folders = found["folders"]
+    yield f"sample dataset: {folders['sample_dataset']}{'' if folders['rendered'] else ', rendered on first use'}"
+
+
+def _processor(found: dict[str, Any]) -> str:
+    """Which processor a time is from, and how wide its vectors were."""
+    return (
+        f"processor: {found['name']} ({found['model'] or 'model unknown'}, {found['architecture']}); CPU kernels run "
+        f"{found['vector']} ({found['vector_bits']} bits), PyTorch {found['pytorch']}; "
+        f"flags {' '.join(found['flags']) or 'unknown'}"
+    )
+
+
+def _network(found: dict[str, Any], forcing: str) -> str:
+    said = [f"{name}={value}" for name, value in found["variables"].items() if value and name != forcing]
+    reach = "offline, nothing is looked up" if found["offline"] else "online"
+    return f"network: {reach}; {', '.join(said) or 'no variable set'}"

@@ -1,0 +1,96 @@
+"""The verb demo: one table for people, one vocabulary for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_records import CONDITIONS
+from yolomix import demo
+from yolomix.cli import DONE, FAILED, main
+from yolomix.cli import demo as verb
+from yolomix.records import Record
+
+METRICS = {"metrics/mAP50(B)": 0.61234, "metrics/mAP50-95(B)": 0.4}
+OUTCOME = demo.Outcome(
+    record=Record(METRICS, CONDITIONS),
+    parameters=1234567,
+    gflops=7.25,
+    latency_ms=12.34,
+    training_seconds=100.0,
+    weights=Path("best.pt"),
+    save_dir=Path("runs/demo"),
+    images=(Path("images/all.jpg"),),
+    onnx=demo.Exported(Path("best.onnx"), difference=2e-6),
+)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The demo's work replaced by its outcome; returns what it was asked for."""
+    asked = []
+
+    def fake(out, seed, epochs, progress):
+        asked.append((out, seed, epochs))
+        progress(1, 2, "training")
+        print("noise of Ultralytics")
+        return OUTCOME
+
+    monkeypatch.setattr(demo, "run", fake)
+    return asked
+
+
+def test_one_table(run, tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "seed=3", "epochs=5", f"out={out}"]) == DONE
+    assert run == [(out, 3, 5)]
+    text = capsys.readouterr().out
+    for cell in ("parameters", "GFLOPs at 640", "ms per image", "mAP50", "mAP50-95", "time"):
+        assert cell in text
+    for cell in ("1,234,567", "7.25", "12.3", "0.612", "0.400", "2.0e-06", "all.jpg", "best.onnx"):
+        assert cell in text
+    assert "threads   1, training 100 s" in text
+    assert "processor AMD EPYC (znver4, x86_64), AVX-512" in text
+    assert "noise" not in text
+    assert (out / verb.LOG).read_text() == "noise of Ultralytics\n"
+
+
+def test_json_for_programs(run, tmp_path, capsys):
+    assert main(["demo", f"out={tmp_path}", "--json"]) == DONE
+    assert run == [(tmp_path, 0, 15)]
+    found = json.loads(capsys.readouterr().out)
+    assert found["verb"] == "demo"
+    assert found["metrics"] == METRICS
+    assert found["images"] == [{"file": "images/all.jpg"}]
+    assert (found["weights"], found["save_dir"]) == ("best.pt", "runs/demo")
+    assert (found["onnx"], found["onnx_refusal"], found["difference"], found["agrees"]) == (
+        "best.onnx",
+        None,
+        2e-6,
+        True,
+    )
+    assert found["conditions"]["processor"]["vector_bits"] == 512
+    assert found["total_seconds"] > 0
+
+
+def test_an_export_that_differs_is_a_failure(monkeypatch, tmp_path, capsys):
+    differs = dataclasses.replace(OUTCOME, onnx=demo.Exported(Path("best.onnx"), difference=0.01))
+    monkeypatch.setattr(demo, "run", lambda *_: differs)
+    assert main(["demo", f"out={tmp_path}"]) == FAILED
+    out, err = capsys.readouterr()
+    assert "NOT the answers of PyTorch, largest difference 1.0e-02" in out
+    assert "the ONNX file answers differently from PyTorch: by 1.0e-02" in err
+
+
+def test_without_onnx_there_is_no_comparison(monkeypatch, tmp_path, capsys):
+    alone = dataclasses.replace(OUTCOME, onnx=demo.Exported(refusal="onnx is not installed: pip install onnx"))
+    monkeypatch.setattr(demo, "run", lambda *_: alone)
+    assert main(["demo", f"out={tmp_path}"]) == DONE
+    assert "ONNX      onnx is not installed: pip install onnx: no comparison" in capsys.readouterr().out
+    assert main(["demo", f"out={tmp_path}", "--json"]) == DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["onnx"], found["difference"], found["agrees"]) == (None, None, None)
+    assert found["onnx_refusal"] == "onnx is not installed: pip install onnx"

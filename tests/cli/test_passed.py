@@ -1,0 +1,105 @@
+"""The verbs that Ultralytics carries out: what they answer, and what is refused beforehand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from tests.cli.commands import TINY
+from yolomix import data
+from yolomix.cli import DONE, FAILED, USAGE, main, passed
+from yolomix.cli.verbs import VERBS
+
+
+def test_training_answers_with_weights_and_metrics(trained, folder):
+    answer, log = trained
+    assert Path(answer["weights"]).samefile(folder / "train" / "weights" / "best.pt")
+    assert Path(answer["save_dir"]).samefile(folder / "train")
+    assert 0 <= answer["metrics"]["metrics/mAP50(B)"] <= 1
+    assert "MLLAttention" in log
+    assert "1 epochs completed" in log
+
+
+def test_validation_of_a_checkpoint(trained, folder, capsys):
+    words = ["val", f"model={trained[0]['weights']}", "data=sample", f"project={folder}", "name=val", *TINY]
+    assert main(words) == DONE
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in out[:4]] == [
+        "metrics/precision(B)",
+        "metrics/recall(B)",
+        "metrics/mAP50(B)",
+        "metrics/mAP50-95(B)",
+    ]
+    assert f"weights: {trained[0]['weights']}" in out
+
+
+def test_prediction_for_people_and_programs(trained, folder, capsys):
+    image = folder / "cache" / data.FOLDER / "images" / "val" / "0000.jpg"
+    words = [
+        "predict",
+        f"model={trained[0]['weights']}",
+        f"source={image}",
+        f"project={folder}",
+        "conf=0.0001",
+        *TINY,
+    ]
+    assert main([*words, "max_det=2", "name=saved"]) == DONE
+    assert capsys.readouterr().out.splitlines()[1] == f"save_dir: {folder / 'saved'}"
+    assert (folder / "saved" / image.name).is_file()
+    assert main([*words, "max_det=3", "save=False", "name=none", "--json"]) == DONE
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["save_dir"] is None
+    (found,) = answer["images"]
+    assert found["file"] == str(image)
+    assert len(found["detections"]) == 3
+    assert {"name", "class", "confidence", "box"} <= found["detections"][0].keys()
+
+
+def test_an_image_that_cannot_be_read_is_a_failure(trained, tmp_path, capsys):
+    (tmp_path / "junk.jpg").write_bytes(b"no image")
+    words = ["predict", f"model={trained[0]['weights']}", f"source={tmp_path / 'junk.jpg'}", f"project={tmp_path}"]
+    assert main([*words, *TINY]) == FAILED
+    assert "nothing could be read from the source" in capsys.readouterr().err
+
+
+def test_a_finished_training_is_not_resumed_as_another_one(trained, capsys):
+    assert main(["train", f"model={trained[0]['weights']}", "resume=True"]) == USAGE
+    assert "is a finished training, there is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_dataset_yaml_is_no_model(trained, folder, capsys):
+    dataset = folder / "cache" / data.FOLDER / "data.yaml"
+    assert main(["predict", f"model={dataset}", *TINY]) == USAGE
+    assert "describes no model, it has no backbone; a dataset YAML goes to data=" in capsys.readouterr().err
+
+
+def test_a_classified_image_has_likeliest_classes_and_no_counts():
+    classes = [{"name": "cat", "class": 0, "confidence": 0.75}, {"name": "dog", "class": 1, "confidence": 0.25}]
+    answer = {"verb": "predict", "save_dir": None, "images": [{"file": "a.jpg", "detections": classes}]}
+    assert passed._lines(answer) == ["a.jpg: cat 0.75, dog 0.25"]
+
+
+def test_frames_of_a_video_have_numbers():
+    frames = [SimpleNamespace(path="a.mp4", save_dir=None, summary=list) for _ in range(2)]
+    answer = passed.summary("track", None, frames)
+    assert [(image["file"], image["frame"]) for image in answer["images"]] == [("a.mp4", 0), ("a.mp4", 1)]
+    assert passed._lines(answer) == ["a.mp4 frame 0: no detections", "a.mp4 frame 1: no detections"]
+    assert "frame" not in passed.summary("predict", None, frames[:1])["images"][0]
+
+
+def test_export_prints_the_file(trained, capsys):
+    assert main(["export", f"model={trained[0]['weights']}", "format=torchscript", *TINY[:1], "--json"]) == DONE
+    assert Path(json.loads(capsys.readouterr().out)["file"]).is_file()
+
+
+def test_a_table_of_formats_is_passed_on():
+    answer = passed.summary("benchmark", None, "| onnx | 12 ms |")
+    assert answer == {"verb": "benchmark", "table": "| onnx | 12 ms |"}
+    assert passed._lines(answer) == ["| onnx | 12 ms |"]
+
+
+def test_spaces_around_equal_signs_and_dashes_are_allowed():
+    words = passed._merged(["epochs", "=", "3", "imgsz=", "64", "--batch=2", "half"])
+    assert words == ["epochs=3", "imgsz=64", "batch=2", "half"]
+    passed._check(VERBS["train"], ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words])
