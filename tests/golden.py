@@ -1,4 +1,4 @@
-"""Stored numbers of the official implementations, and the one pair of tolerances against them."""
+"""Reference outputs of the official implementations, and the one pair of tolerances against them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Golden:
 
 
 def names(folder: str, pattern: str = "*") -> list[str]:
-    """Names of the golden files of a folder; an empty match is an error, so that no test passes on nothing."""
+    """Names of the golden files of a folder. An empty match is an error, so that no test passes on nothing."""
     found = sorted(p.stem for p in (FOLDER / folder).glob(f"{pattern}.safetensors"))
     if not found:
         raise FileNotFoundError(f"no golden {folder}/{pattern}.safetensors in {FOLDER}")
@@ -45,16 +45,16 @@ def load(folder: str, name: str) -> Golden:
 
 
 def assert_close(what: str, got: Tensor, want: Tensor) -> None:
-    """An output within ``OUTPUT`` of the stored one."""
-    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, stored {tuple(want.shape)}"
+    """An output within ``OUTPUT`` of the reference."""
+    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, reference {tuple(want.shape)}"
     error = (got.double() - want.double()).abs().max().item() if want.numel() else 0.0
     assert error <= OUTPUT, f"{what}: max error {error:.2e} > {OUTPUT}"
 
 
 def assert_gradient(what: str, got: Tensor | None, want: Tensor) -> None:
-    """A gradient within ``GRADIENT`` of the stored tensor's largest value."""
+    """A gradient within ``GRADIENT`` of the largest value of the reference."""
     assert got is not None, f"{what}: no gradient"
-    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, stored {tuple(want.shape)}"
+    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, reference {tuple(want.shape)}"
     scale = want.abs().max().item()
     error = (got.double() - want.double()).abs().max().item()
     assert error <= GRADIENT * max(scale, 1e-6), f"{what}: error {error:.2e} of maximum {scale:.2e}"

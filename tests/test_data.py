@@ -14,35 +14,33 @@ import pytest
 from yolomix import data
 from yolomix.data import scene, shapes, surface
 
-LABELS = (
-    "97006cb552092f8c"  # of the label files of the first 40 training pictures; NumPy 1.26 to 2.4, OpenCV 4.9 to 5.0
-)
+LABELS = "97006cb552092f8c"  # of the label files of the first 40 training images; NumPy 1.26 to 2.4, OpenCV 4.9 to 5.0
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    return [scene.picture(data.seed("train", i)) for i in range(40)]
+def images():
+    return [scene.labelled_image(data.seed("train", i)) for i in range(40)]
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """A sample dataset of seven pictures, kept under tmp_path / "cache"."""
+    """A sample dataset of seven images, kept under tmp_path / "cache"."""
     for split, count in {"train": 3, "val": 2, "test": 2}.items():
         monkeypatch.setitem(data.SPLITS, split, count)
     monkeypatch.setenv("YOLOMIX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / data.FOLDER
 
 
-def test_labels_are_the_same_on_every_machine(pictures):
-    files = "".join(picture.label for picture in pictures)
+def test_labels_are_the_same_on_every_machine(images):
+    files = "".join(image.label for image in images)
     assert hashlib.sha256(files.encode()).hexdigest()[:16] == LABELS
 
 
-def test_a_seed_is_a_picture(pictures):
-    again = scene.picture(data.seed("train", 0))
-    assert np.array_equal(again.image, pictures[0].image)
-    assert again.label == pictures[0].label
-    assert not np.array_equal(pictures[0].image, pictures[1].image)
+def test_a_seed_is_an_image(images):
+    again = scene.labelled_image(data.seed("train", 0))
+    assert np.array_equal(again.image, images[0].image)
+    assert again.label == images[0].label
+    assert not np.array_equal(images[0].image, images[1].image)
 
 
 def test_no_two_splits_share_a_seed():
@@ -51,15 +49,15 @@ def test_no_two_splits_share_a_seed():
     assert all(count >= 100 for count in data.SPLITS.values())
 
 
-def test_classes_are_balanced(pictures):
-    counts = Counter(thing.label for picture in pictures for thing in picture.things)
+def test_classes_are_balanced(images):
+    counts = Counter(shown.label for image in images for shown in image.objects)
     assert sorted(counts) == [*range(len(shapes.CLASSES))]
     assert max(counts.values()) < 2 * min(counts.values())
-    assert sum(counts.values()) > 6 * len(pictures)
+    assert sum(counts.values()) > 6 * len(images)
 
 
-def test_sizes_go_from_eight_pixels_to_half_of_the_picture(pictures):
-    boxes = np.array([thing.box for picture in pictures for thing in picture.things])
+def test_sizes_go_from_eight_pixels_to_half_of_the_image(images):
+    boxes = np.array([shown.box for image in images for shown in image.objects])
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     assert sides.min() < 10
     assert 120 < sides.max() < 200
@@ -67,45 +65,45 @@ def test_sizes_go_from_eight_pixels_to_half_of_the_picture(pictures):
     assert (sides > 96).mean() > 0.1
 
 
-def test_many_things_are_partly_hidden_but_none_is_labelled_by_a_scrap(pictures):
-    shares = np.array([thing.seen.sum() / thing.area for picture in pictures for thing in picture.things])
+def test_many_objects_are_partly_hidden_but_none_is_labelled_for_a_scrap(images):
+    shares = np.array([shown.visible.sum() / shown.area for image in images for shown in image.objects])
     assert 0.15 < (shares < 0.95).mean() < 0.4
-    assert shares.min() >= scene.SEEN
-    assert min(thing.seen.sum() for picture in pictures for thing in picture.things) >= scene.LEAST
+    assert shares.min() >= scene.MIN_VISIBLE
+    assert min(shown.visible.sum() for image in images for shown in image.objects) >= scene.MIN_PIXELS
 
 
-def test_a_pixel_belongs_to_one_thing(pictures):
-    for picture in pictures:
-        assert np.sum([thing.seen for thing in picture.things], axis=0).max() == 1
+def test_a_pixel_belongs_to_one_object(images):
+    for image in images:
+        assert np.sum([shown.visible for shown in image.objects], axis=0).max() == 1
 
 
-def test_a_box_is_the_extent_of_what_is_seen(pictures):
-    for thing in pictures[0].things:
-        left, top, right, bottom = thing.box
-        inside = np.zeros_like(thing.seen)
+def test_a_box_is_the_extent_of_what_is_visible(images):
+    for shown in images[0].objects:
+        left, top, right, bottom = shown.box
+        inside = np.zeros_like(shown.visible)
         inside[top:bottom, left:right] = True
-        assert not (thing.seen & ~inside).any()
-        assert thing.seen[top].any()
-        assert thing.seen[bottom - 1].any()
-        assert thing.seen[:, left].any()
-        assert thing.seen[:, right - 1].any()
+        assert not (shown.visible & ~inside).any()
+        assert shown.visible[top].any()
+        assert shown.visible[bottom - 1].any()
+        assert shown.visible[:, left].any()
+        assert shown.visible[:, right - 1].any()
 
 
-def test_a_polygon_has_the_extent_of_its_box_and_covers_what_is_seen(pictures):
-    for thing in (thing for picture in pictures[:15] for thing in picture.things):
-        polygon = thing.polygon
-        assert (*polygon.min(0), *polygon.max(0)) == pytest.approx(thing.box)
+def test_a_polygon_has_the_extent_of_its_box_and_covers_what_is_visible(images):
+    for shown in (shown for image in images[:15] for shown in image.objects):
+        polygon = shown.polygon
+        assert (*polygon.min(0), *polygon.max(0)) == pytest.approx(shown.box)
         assert len(polygon) >= 3
-        drawn = cv2.fillPoly(np.zeros_like(thing.seen, np.uint8), [np.int32(polygon)], 1).astype(bool)
-        agreement = (drawn & thing.seen).sum() / (drawn | thing.seen).sum()
-        assert agreement > (0.9 if thing.seen.sum() > 900 else 0.55), thing.box
+        drawn = cv2.fillPoly(np.zeros_like(shown.visible, np.uint8), [np.int32(polygon)], 1).astype(bool)
+        agreement = (drawn & shown.visible).sum() / (drawn | shown.visible).sum()
+        assert agreement > (0.9 if shown.visible.sum() > 900 else 0.55), shown.box
 
 
-def test_colour_does_not_tell_the_class(pictures):
+def test_colour_does_not_tell_the_class(images):
     colours = {label: [] for label in range(len(shapes.CLASSES))}
-    for picture in pictures:
-        for thing in picture.things:
-            colours[thing.label].append(picture.image[thing.seen].mean(0))
+    for image in images:
+        for shown in image.objects:
+            colours[shown.label].append(image.image[shown.visible].mean(0))
     means = np.array([np.mean(found, axis=0) for found in colours.values()])
     spread = np.mean([np.std(found, axis=0) for found in colours.values()])
     assert spread > 30
@@ -114,7 +112,7 @@ def test_colour_does_not_tell_the_class(pictures):
 
 def test_every_class_looks_different_from_every_other():
     u, v = np.meshgrid(*[np.linspace(-1, 1, 41)] * 2)
-    looks = {kind.name: (kind.outlines[0](u, v) < 0) * (1 + kind.mark(u, v)) for kind in shapes.CLASSES}
+    looks = {kind.name: (kind.outlines[0](u, v) < 0) * (1 + kind.pattern(u, v)) for kind in shapes.CLASSES}
     assert len(looks) == len(shapes.CLASSES)
     for name, look in looks.items():
         others = [np.abs(look - other).mean() for known, other in looks.items() if known != name]
@@ -128,7 +126,7 @@ def test_the_outline_alone_does_not_tell_a_texture_or_an_arrangement():
 
 def test_missing_photographs_are_named(monkeypatch):
     monkeypatch.setattr(surface, "PHOTOGRAPHS", ("bus.jpg", "nowhere.jpg"))
-    with pytest.raises(FileNotFoundError, match=r"needs bus\.jpg and nowhere\.jpg .* found 1 of them .* reinstall it"):
+    with pytest.raises(FileNotFoundError, match=r"needs bus\.jpg and nowhere\.jpg .* found 1 of them .* Reinstall it"):
         surface.photographs.__wrapped__()
 
 
@@ -143,11 +141,11 @@ def test_it_is_rendered_once_and_kept(small):
 
 
 def test_an_incomplete_dataset_is_rendered_again(small):
-    picture = data.sample_dataset().parent / "images" / "val" / "0001.jpg"
-    before = picture.read_bytes()
-    picture.unlink()
+    image = data.sample_dataset().parent / "images" / "val" / "0001.jpg"
+    before = image.read_bytes()
+    image.unlink()
     assert data.sample_dataset() == small / "data.yaml"
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
     assert [path.name for path in small.parent.iterdir()] == [data.FOLDER]
 
 
@@ -184,7 +182,7 @@ def test_the_cache_folder_follows_the_usual_variables(monkeypatch, tmp_path):
 
 
 def test_a_task_without_labels_is_refused():
-    with pytest.raises(ValueError, match="labelled for detect and segment, not for 'pose'; give data= a file"):
+    with pytest.raises(ValueError, match=r"labelled for detect and segment, not for 'pose'\. Give data= a file"):
         data.sample_dataset("pose")
 
 
@@ -197,9 +195,9 @@ def test_ultralytics_reads_every_label(small, task):
     assert found["names"] == {i: kind.name for i, kind in enumerate(shapes.CLASSES)}
     read = YOLODataset(img_path=found["train"], data=found, task=task, augment=False, imgsz=scene.SIDE)
     for i, labels in enumerate(read.labels):
-        things = scene.picture(data.seed("train", i)).things
+        objects = scene.labelled_image(data.seed("train", i)).objects
         assert Path(labels["im_file"]).name == f"{i:04d}.jpg"
-        assert [int(c) for c in labels["cls"].ravel()] == [thing.label for thing in things]
-        boxes = np.array([thing.box for thing in things]) / scene.SIDE
+        assert [int(c) for c in labels["cls"].ravel()] == [shown.label for shown in objects]
+        boxes = np.array([shown.box for shown in objects]) / scene.SIDE
         centres = np.hstack([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])
         np.testing.assert_allclose(labels["bboxes"], centres, atol=2e-6)

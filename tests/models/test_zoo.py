@@ -12,7 +12,7 @@ import yaml
 from torch.utils._pytree import tree_leaves
 
 import yolomix
-from yolomix.ops.dispatch import use_backend
+from yolomix.ops import use_backend
 
 FOLDER = Path(yolomix.__file__).parent / "models"
 SCALE = re.compile(r"^  (\w+): \[.*\] # ([\d,]+) parameters$", re.M)
@@ -26,7 +26,7 @@ def stated(text: str) -> dict[str, int]:
 ZOO = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml"))}
 CASES = [(name, scale, number) for name, text in ZOO.items() for scale, number in stated(text).items()]
 
-# What the published numbers of these architectures come to, at 80 classes (scales n s m l x) and, scale n, at 25.
+# The published parameter counts, at 80 classes (scales n s m l x) and, scale n, at 25.
 PUBLISHED = {
     "yolo11-c2psa-mlla": [2_607_056, 9_391_936, 20_047_872, 25_238_528, 56_667_424],
     "yolo11-mlla": [2_801_488, 10_157_632, 21_309_696, 26_567_168, 59_643_424],
@@ -86,7 +86,7 @@ def test_the_published_counts_at_25_classes(name):
 
 
 @pytest.mark.parametrize("name", [n for n in ZOO if n.startswith("yolo11-")])
-def test_trains_and_predicts_on_a_map_that_nothing_divides(name):
+def test_trains_and_predicts_on_an_image_side_that_nothing_divides(name):
     torch.manual_seed(0)
     with use_backend("eager"):
         model = build(ZOO[name], "n", nc=3)

@@ -30,7 +30,7 @@ class ChannelsLast(nn.Module):
 
 
 def assert_golden(g: golden.Golden, block: nn.Module) -> None:
-    """Keys, outputs in eval and in train, every gradient and the running statistics are the official code's."""
+    """Keys, outputs in eval and in training, every gradient and the running statistics are the official code's."""
     block.load_state_dict(g.under("param."))
     call = ChannelsLast(block) if g.meta.get("layout") == "BHWC" else block
     with torch.no_grad():
@@ -51,7 +51,7 @@ def assert_golden(g: golden.Golden, block: nn.Module) -> None:
 
 
 def assert_size(block: nn.Module, c: int, size: tuple[int, int], out: tuple[int, int]) -> None:
-    """A map of that size goes through, twice with the same result to the last bit."""
+    """A feature map of that size goes through, twice with bit-identical results."""
     x = torch.randn(2, c, *size)
     with torch.no_grad():
         y = block.eval()(x)
@@ -61,7 +61,7 @@ def assert_size(block: nn.Module, c: int, size: tuple[int, int], out: tuple[int,
 
 
 def assert_finite_everywhere(block: nn.Module, c: int, kind: str, scale: float) -> None:
-    """No NaN and no inf in that precision, in eval and in training, on inputs of that scale; the type is kept."""
+    """No NaN and no inf in that precision, in eval and in training, on inputs of that scale. The dtype is kept."""
     x = scale * torch.randn(2, c, 7, 5)
     if kind.startswith("autocast"):
         dtype = getattr(torch, kind.removeprefix("autocast "))
@@ -101,13 +101,13 @@ def assert_gradients(block: nn.Module, c: int, zero: set[str]) -> None:
 
 
 def zero_gradients(block: nn.Module, rounding: float = ZERO) -> set[str]:
-    """The parameters whose gradient is nothing but rounding, a part of the block's largest; all have one."""
+    """The parameters whose gradient is nothing but rounding, as a fraction of the block's largest. All have one."""
     largest = {name: p.grad.abs().max().item() for name, p in block.named_parameters()}
     return {name for name, value in largest.items() if value < rounding * max(largest.values())}
 
 
 def assert_exports(block: nn.Module, c: int, tmp_path: Path) -> None:
-    """The graph for PyTorch and the ONNX file of the block give the block's numbers."""
+    """The graph of torch.export and the ONNX file of the block give the block's outputs."""
     x, file = torch.randn(1, c, 6, 5), tmp_path / "block.onnx"
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What every registered block promises; a new one is picked up by itself, built as its channel rule says."""
+"""What every registered block promises. A new one is picked up by itself and built as its channel rule says."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import yolomix.nn  # noqa: F401, registers all blocks
+import yolomix.nn
 from yolomix.nn.registry import BLOCKS, Block
 
 CHANNELS = 32
 SIZES = [(1, 1), (1, 7), (7, 5), (20, 15), (21, 16), (40, 40)]
 # Blocks that need more than channels, or that are slow at their defaults.
 ARGUMENTS = {
-    "ASSGroup": (CHANNELS, 2, 8, 4, 4),
-    "HaloAttention": (CHANNELS, 2, 1, 8, 2),
-    "SameWidth": (CHANNELS, "C2PSAMLLA"),
-    "ZeroGate": (CHANNELS, "MLLAttention"),
+    "ASSGroup": (2, 8, 4, 4),
+    "HaloAttention": (2, 1, 8, 2),
+    "SameWidth": ("C2PSAMLLA",),
+    "ZeroGate": ("MLLAttention",),
 }
-BY_RULE = {"c": (CHANNELS,), "c1 c2": (CHANNELS, CHANNELS), "c1 c2 n": (CHANNELS, CHANNELS, 2)}
 
 OURS = {block.cls: block for block in BLOCKS.values() if block.cls.__module__.startswith("yolomix.")}  # aliases once
 EVERY = {block.name: block for block in OURS.values()}
@@ -32,7 +31,7 @@ blocks = pytest.mark.parametrize("block", EVERY.values(), ids=EVERY)
 def made(block: Block, noise: float = 0.1) -> nn.Module:
     """The block with the same weights each time, none of them zero or one."""
     torch.manual_seed(0)
-    module = block.cls(*ARGUMENTS.get(block.name, BY_RULE[block.rule]))
+    module = block.make(CHANNELS, c2=CHANNELS, n=2, args=ARGUMENTS.get(block.name, ()))
     with torch.no_grad():
         for p in module.parameters():
             p.add_(noise * torch.randn_like(p))
@@ -56,7 +55,7 @@ def test_any_size_and_twice_the_same(block, size):
 
 
 @blocks
-def test_one_picture_alone_is_the_same_as_in_a_batch(block):
+def test_one_image_alone_is_the_same_as_in_a_batch(block):
     module, x = made(block).eval(), maps(7, 5)
     with torch.inference_mode():
         torch.testing.assert_close(module(x[:1]), module(x)[:1], rtol=1e-4, atol=1e-5)
@@ -79,7 +78,7 @@ def test_every_parameter_gets_a_gradient(block):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_half_precision_stays_finite(block, dtype, scale, training):
-    """A half model, and half maps in a float32 model under autocast: outputs and gradients."""
+    """A half-precision model, and a float32 model under autocast: outputs and gradients."""
     for weights in (dtype, torch.float32):
         module, x = made(block, noise=0).to(weights).train(training), (scale * maps(7, 5)).to(dtype).requires_grad_()
         with torch.autocast("cpu", dtype, enabled=weights == torch.float32):
@@ -138,10 +137,10 @@ def test_the_input_is_left_alone(block):
 
 
 @blocks
-def test_plain_parameters_exist(block):
+def test_parameters_without_weight_decay_exist(block):
     for name, module in made(block).named_modules():
-        for plain in getattr(module, "no_weight_decay", ()):
-            assert isinstance(getattr(module, plain), nn.Parameter), f"{name}.{plain}"
+        for parameter in getattr(module, "no_weight_decay", ()):
+            assert isinstance(getattr(module, parameter), nn.Parameter), f"{name}.{parameter}"
 
 
 @blocks
@@ -166,8 +165,8 @@ def test_exports_to_onnx(block, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["HaloAttention", "MLLABlock", "C2PSAMLLA"])
-def test_exports_with_map_sizes_left_open(name, tmp_path):
-    """A scan's steps are counted when it is exported; attention has nothing that needs its size before it runs."""
+def test_exports_with_dynamic_height_and_width(name, tmp_path):
+    """The time steps of a scan are counted when it is exported. Attention needs no size before it runs."""
     import onnxruntime
 
     module, file = made(EVERY[name]).eval(), str(tmp_path / "block.onnx")
@@ -195,6 +194,43 @@ def test_torch_export_records_it(block):
     with torch.no_grad():
         recorded = torch.export.export(module, (x,)).module()
         torch.testing.assert_close(recorded(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+@blocks
+def test_is_importable_from_yolomix_nn(block):
+    assert getattr(yolomix.nn, block.cls.__name__) is block.cls
+    assert block.cls.__name__ in yolomix.nn.__all__
+    assert BLOCKS[block.cls.__name__].cls is block.cls, "a model YAML and Python use one name"
+
+
+def test_all_of_yolomix_nn_is_blocks_and_register():
+    assert {*yolomix.nn.__all__} == {cls.__name__ for cls in OURS} | {"Chain", "register"}
+
+
+def test_inner_modules_take_arguments_by_name():
+    """After the channels, arguments of modules that no YAML names are given by name."""
+    from yolomix.nn import common, mamba_yolo_parts, mambairv2_parts, mambairv2_scan, mlla, vim, vmamba
+
+    inner = [
+        common.Mlp,
+        mamba_yolo_parts.MambaYoloSS2D,
+        mamba_yolo_parts.LSBlock,
+        mamba_yolo_parts.NestedLayerNorm2d,
+        mamba_yolo_parts.RGBlock,
+        mambairv2_parts.ConvFFN,
+        mambairv2_parts.GatedMLP,
+        mambairv2_parts.WindowAttention,
+        mambairv2_scan.ASSM,
+        mambairv2_scan.SelectiveScan,
+        mlla.PSABlockMLLA,
+        vim.BidirectionalMamba,
+        vmamba.VMambaSS2D,
+    ]
+    for cls in inner:
+        with pytest.raises(TypeError, match="positional"):
+            cls(16, 4)
+    with pytest.raises(TypeError, match="positional"):
+        common.Conv(16, 16, 3)
 
 
 @blocks

@@ -1,4 +1,4 @@
-"""Halo attention as a block: stored outputs and gradients, what the inverted mask of other versions breaks, errors."""
+"""Halo attention as a block: reference outputs and gradients, what the inverted mask of others breaks, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def from_golden(g: golden.Golden, **options: bool) -> HaloAttention:
 
 
 @pytest.mark.parametrize("name", golden.names("halo", "halo_*"))
-def test_equals_the_stored_numbers(name):
+def test_equals_the_reference_outputs(name):
     g = golden.load("halo", name)
     block, x = from_golden(g), g.tensors["input"].clone().requires_grad_()
     out = block(x)
@@ -29,7 +29,7 @@ def test_equals_the_stored_numbers(name):
         golden.assert_gradient(key, got[key], want)
 
 
-def test_the_unmasked_option_equals_the_stored_numbers():
+def test_the_unmasked_option_equals_the_reference_outputs():
     g = golden.load("halo", "halo_8x12_b4h1")
     got = from_golden(g, mask_padding=False)(g.tensors["input"])
     golden.assert_close("unmasked", got, g.tensors["output_zero_padding_unmasked"])
@@ -41,9 +41,9 @@ def test_every_weight_changes_the_output():
     block, x = HaloAttention(8, 2, 1, 4, 2), torch.randn(1, 8, 7, 5)
     block(x).square().sum().backward()
     for key, p in block.named_parameters():
-        used = p.grad[2 * block.halo :] if "rel_pos_emb" in key else p.grad
+        used = p.grad[2 * block.halo_size :] if "rel_pos_emb" in key else p.grad
         assert (used != 0).float().mean() > 0.9, key
-        assert "rel_pos_emb" not in key or not p.grad[: 2 * block.halo].any(), key
+        assert "rel_pos_emb" not in key or not p.grad[: 2 * block.halo_size].any(), key
     keys = block.to_kv.weight.grad[: block.to_q.weight.shape[0]]
     assert (keys != 0).all()
 
@@ -66,10 +66,10 @@ def test_the_residual_is_the_input():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((0, 1), "needs block >= 1 and halo >= 0, in cells, got block=0, halo=1"),
+        ((0, 1), "needs block >= 1 and halo >= 0, in positions, got block=0, halo=1"),
         ((2, -1), "got block=2, halo=-1"),
-        ((2, 1, 4, 0), "needs heads and dim_head >= 1, got heads=0, dim_head=4"),
-        ((2, 1, 0, 2), "got heads=2, dim_head=0"),
+        ((2, 1, 4, 0), "needs num_heads >= 1 and dim_head >= 1, got num_heads=0, dim_head=4"),
+        ((2, 1, 0, 2), "got num_heads=2, dim_head=0"),
     ],
 )
 def test_errors_say_what_was_needed(args, message):

@@ -1,4 +1,4 @@
-"""Mamba-YOLO's blocks and the whole T model against the numbers of the official code."""
+"""Mamba-YOLO's blocks and the whole T model against reference outputs of the official code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ from ultralytics.nn.tasks import DetectionModel
 from tests import golden
 from tests.nn import scan_blocks as check
 from yolomix import models
-from yolomix.nn import mamba_yolo, registry
-from yolomix.nn.mamba_yolo_parts import ConvNormAct
+from yolomix.nn import mamba_yolo, mamba_yolo_parts, registry
+from yolomix.nn.mamba_yolo_parts import ConvNormAct, LSBlock, RGBlock
 from yolomix.ops.ss2d import ss2d
 
 STATE = Path(__file__).parents[3] / "shared" / "goldens" / "mamba_yolo" / "T_state.safetensors"
-RAW = 1e-4  # the raw maps of the whole model
+RAW = 1e-4  # the raw outputs of the whole model
 MODULES = [name for name in golden.names("mamba_yolo") if not name.startswith("T_")]
 OURS = {"in_channels": "c1", "hidden_dim": "c2", "inp": "c1", "embed_dim": "c2", "dim": "c1", "out_dim": "c2"}
+CLASSES = {
+    "LSBlock": mamba_yolo_parts.LSBlock,
+    "LayerNorm2d": mamba_yolo_parts.NestedLayerNorm2d,
+    "RGBlock": mamba_yolo_parts.RGBlock,
+    "SS2D": mamba_yolo_parts.MambaYoloSS2D,
+    "SimpleStem": mamba_yolo.SimpleStem,
+    "VSSBlock": mamba_yolo.VSSBlock,
+    "VisionClueMerge": mamba_yolo.VisionClueMerge,
+    "XSSBlock": mamba_yolo.XSSBlock,
+}  # by the official names
 VSS_ZERO = {"proj_conv.0.bias", "lsblock.fc1.bias"}
 
 
@@ -31,7 +41,7 @@ def of(g: golden.Golden) -> nn.Module:
     kwargs = dict(g.meta["kwargs"])
     if kwargs.pop("forward_type", "v2") == "v2noz":
         kwargs["gate"] = False
-    return getattr(mamba_yolo, g.meta["class"])(**{OURS.get(k, k): v for k, v in kwargs.items()})
+    return CLASSES[g.meta["class"]](**{OURS.get(k, k): v for k, v in kwargs.items()})
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -40,13 +50,13 @@ def test_golden(name: str) -> None:
     check.assert_golden(g, of(g))
 
 
-def test_fused_blocks_compute_the_same_numbers() -> None:
+def test_fused_blocks_compute_the_same() -> None:
     for name in ["vssblock_16_16_7x5", "xssblock_24_16_n1_7x5", "simplestem_3_16_13x10", "visionclue_8_16_8x8"]:
         g = golden.load("mamba_yolo", name)
         block = of(g)
         block.load_state_dict(g.under("param."))
         for part in [*block.eval().modules()] * 2:
-            if isinstance(part, (ConvNormAct, mamba_yolo.LSBlock)):
+            if isinstance(part, (ConvNormAct, LSBlock)):
                 part.fuse()
         assert not any(isinstance(m, nn.BatchNorm2d) for m in block.modules())
         with torch.no_grad():
@@ -69,7 +79,7 @@ def model_t() -> DetectionModel:
 
 
 def raw(head: dict[str, Tensor], shapes: list[torch.Size]) -> list[Tensor]:
-    """The maps cat(box, classes) of the three strides, from what the head returns in training."""
+    """The feature maps cat(boxes, classes) of the three strides, from what the head returns in training."""
     both = torch.cat([head["boxes"], head["scores"]], dim=1)
     parts = both.split([s[2] * s[3] for s in shapes], dim=2)
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -144,7 +154,7 @@ def test_sides_that_shrink_round_up(size: tuple[int, int]) -> None:
     check.assert_size(mamba_yolo.SimpleStem(3, 8), 3, size, ((H + 3) // 4, (W + 3) // 4))
 
 
-def test_merging_an_odd_map_is_merging_it_with_a_border_of_zeros() -> None:
+def test_merging_an_odd_feature_map_is_merging_it_padded_with_zeros() -> None:
     block, x = mamba_yolo.VisionClueMerge(4, 8).eval(), torch.randn(1, 4, 5, 7)
     with torch.no_grad():
         assert torch.equal(block(x), block(torch.nn.functional.pad(x, [0, 1, 0, 1])))
@@ -189,18 +199,18 @@ def test_half_precision_stays_near_full_precision() -> None:
     assert (y - g.tensors["output_eval"]).abs().max() < 5e-3 * g.tensors["output_eval"].abs().max()
 
 
-def test_rates_of_decay_and_steps_are_plain_parameters() -> None:
-    block = mamba_yolo.SS2D(16)
+def test_decay_rates_and_the_projection_to_delta_have_no_weight_decay() -> None:
+    block = mamba_yolo_parts.MambaYoloSS2D(16)
     assert {"A_logs", "Ds", "dt_projs_weight", "dt_projs_bias"} == set(block.no_weight_decay)
     assert set(block.no_weight_decay) <= dict(block.named_parameters()).keys()
 
 
-# Starting values and options
+# Init and options
 
 
-def test_starting_values_are_the_official_ones() -> None:
+def test_init_is_the_official_one() -> None:
     torch.manual_seed(0)
-    block = mamba_yolo.SS2D(64)
+    block = mamba_yolo_parts.MambaYoloSS2D(64)
     assert (block.A_logs == 0).all()
     assert (block.Ds == 1).all()
     for p in (block.dt_projs_weight, block.dt_projs_bias):
@@ -211,18 +221,18 @@ def test_starting_values_are_the_official_ones() -> None:
 
 def test_closed_forms_of_the_parameter_counts() -> None:
     count = lambda m: sum(p.numel() for p in m.parameters())  # noqa: E731
-    assert count(mamba_yolo.SS2D(32)) == 20_736
-    assert count(mamba_yolo.LSBlock(32, 32)) == 2_496
-    assert count(mamba_yolo.RGBlock(32, 128)) == 9_212
+    assert count(mamba_yolo_parts.MambaYoloSS2D(32)) == 20_736
+    assert count(LSBlock(32, hidden_features=32)) == 2_496
+    assert count(RGBlock(32, hidden_features=128)) == 9_212
     assert count(mamba_yolo.VSSBlock(32, 32)) == 33_692
     assert count(mamba_yolo.VSSBlock(32, 32, local=False)) == 33_692 - 2_496
     assert count(mamba_yolo.XSSBlock(32, 32, 1)) == 32_572
 
 
 @pytest.mark.parametrize("kind", ["plain", "conv", "resconv", "gated", "rg"])
-def test_second_branches_of_the_ablation(kind: str) -> None:
+def test_ffns_of_the_ablation(kind: str) -> None:
     torch.manual_seed(0)
-    branch, x = mamba_yolo.RGBlock(8, 12, kind).double(), torch.randn(2, 8, 5, 4, dtype=torch.float64)
+    branch, x = RGBlock(8, hidden_features=12, kind=kind).double(), torch.randn(2, 8, 5, 4, dtype=torch.float64)
     a = branch.fc1(x)
     v = torch.ones_like(a)
     if kind in ("gated", "rg"):
@@ -239,11 +249,11 @@ def test_second_branches_of_the_ablation(kind: str) -> None:
 
 
 def test_a_bounded_rank_projects_down_before_the_scan_and_up_after_it() -> None:
-    block = mamba_yolo.SS2D(16, ssm_ratio=3.0, d_state=2)
+    block = mamba_yolo_parts.MambaYoloSS2D(16, ssm_ratio=3.0, d_state=2)
     assert block.in_rank.weight.shape == (32, 48, 1, 1)
     assert block.out_rank.weight.shape == (48, 32)
     assert block.A_logs.shape == (4 * 32, 2)
-    assert mamba_yolo.SS2D(16, ssm_ratio=3.0, ssm_rank_ratio=0).in_rank is None
+    assert mamba_yolo_parts.MambaYoloSS2D(16, ssm_ratio=3.0, ssm_rank_ratio=0).in_rank is None
     check.assert_size(block, 16, (7, 5), (7, 5))
     check.assert_gradients(block, 16, set())
     x = torch.randn(1, 16, 4, 3, dtype=torch.float64)
@@ -254,9 +264,9 @@ def test_a_bounded_rank_projects_down_before_the_scan_and_up_after_it() -> None:
     assert torch.allclose(block(x), block.out_proj(y * nn.functional.gelu(z)), rtol=0, atol=1e-12)
 
 
-def test_a_convolution_of_one_cell_is_left_out() -> None:
-    assert "conv2d.weight" not in mamba_yolo.SS2D(8, d_conv=1).state_dict()
-    check.assert_size(mamba_yolo.SS2D(8, d_conv=1), 8, (4, 5), (4, 5))
+def test_a_conv_of_kernel_size_1_is_left_out() -> None:
+    assert "conv2d.weight" not in mamba_yolo_parts.MambaYoloSS2D(8, d_conv=1).state_dict()
+    check.assert_size(mamba_yolo_parts.MambaYoloSS2D(8, d_conv=1), 8, (4, 5), (4, 5))
 
 
 def test_dropped_branches_leave_the_projection() -> None:
@@ -307,13 +317,16 @@ def test_directions_are_ignored_and_said_once(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: mamba_yolo.SS2D(8, d_conv=4), "SS2D needs an odd d_conv, so that maps keep their size, got 4; use 5"),
-        (lambda: mamba_yolo.SS2D(8, d_conv=0), "SS2D needs d_conv >= 1, got 0"),
-        (lambda: mamba_yolo.SS2D(8, d_state=-1), "SS2D needs d_state >= 1, got -1"),
+        (
+            lambda: mamba_yolo_parts.MambaYoloSS2D(8, d_conv=4),
+            "SS2D needs an odd d_conv, so that the feature map keeps its size, got 4. Use 5",
+        ),
+        (lambda: mamba_yolo_parts.MambaYoloSS2D(8, d_conv=0), "SS2D needs d_conv >= 1, got 0"),
+        (lambda: mamba_yolo_parts.MambaYoloSS2D(8, d_state=-1), "SS2D needs d_state >= 1, got -1"),
         (lambda: mamba_yolo.VSSBlock(8, 8, ssm_ratio=0), "SS2D needs d_expand >= 1, got 0"),
-        (lambda: mamba_yolo.SS2D(8, dt_rank=0), "SS2D needs dt_rank >= 1, got 0"),
-        (lambda: mamba_yolo.LSBlock(8, 3), "in_features that hidden_features divides, got 8 and 3"),
-        (lambda: mamba_yolo.RGBlock(8, 8, "rgb"), "mlp is one of plain, conv, resconv, gated, rg, got 'rgb'"),
+        (lambda: mamba_yolo_parts.MambaYoloSS2D(8, dt_rank=0), "SS2D needs dt_rank >= 1, got 0"),
+        (lambda: LSBlock(8, hidden_features=3), "in_features that hidden_features divides, got 8 and 3"),
+        (lambda: RGBlock(8, hidden_features=8, kind="rgb"), "mlp is one of plain, conv, resconv, gated, rg, got 'rgb'"),
         (lambda: mamba_yolo.XSSBlock(8, 8, 1, -1.0), "0 to leave it out, got -1.0"),
         (lambda: mamba_yolo.VSSBlock(8, 8, 1.0), "0 <= p < 1, got 1.0"),
         (lambda: mamba_yolo.SimpleStem(3, 8, 2), "SimpleStem needs an odd ks >= 1, got 2"),

@@ -1,4 +1,4 @@
-"""MambaIRv2: stored outputs, tables and gradients of the official code, routing, order, sizes, errors."""
+"""MambaIRv2: reference outputs, tables and gradients of the official code, routing, order, sizes, errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CPU = torch.device("cpu")
 
 
 def compare(module: nn.Module, g: golden.Golden, *inputs: Tensor, out: Tensor, want: Tensor) -> None:
-    """The output, and the gradient of every parameter and of every input, against the stored ones."""
+    """The output, and the gradient of every parameter and of every input, against the reference."""
     golden.assert_close("output", out, want)
     out.backward(g.tensors["cotangent"].reshape(out.shape))
     got = {k: p.grad for k, p in module.named_parameters()}
     got |= dict(zip(("input", "prompt", "token.weight"), (x.grad for x in inputs), strict=False))
     assert got.keys() >= g.under("grad.").keys()
-    for key, stored in g.under("grad.").items():
-        golden.assert_gradient(key, got[key].reshape(stored.shape), stored)
+    for key, wanted in g.under("grad.").items():
+        golden.assert_gradient(key, got[key].reshape(wanted.shape), wanted)
 
 
 def leaf(t: Tensor, *shape: int) -> Tensor:
@@ -38,17 +38,18 @@ def as_map(g: golden.Golden, key: str = "input") -> Tensor:
 
 
 def options(g: golden.Golden) -> dict[str, Any]:
-    """What the stored case says about a layer's prompts."""
+    """What the golden says about a layer's prompts."""
     return {"raster_prompt": g.meta["prompt_order"].startswith("raster")}
 
 
 def widths(g: golden.Golden) -> dict[str, Any]:
     m = g.meta
-    return {k: m[k] for k in ("d_state", "heads", "window", "inner_rank", "num_tokens", "mlp_ratio")} | options(g)
+    named = {k: m[k] for k in ("d_state", "inner_rank", "num_tokens", "mlp_ratio")}
+    return named | {"num_heads": m["heads"], "window_size": m["window"]} | options(g)
 
 
 def with_noise(module: nn.Module, g: golden.Golden) -> None:
-    """The stored noise in place of a drawn one."""
+    """The noise of the golden in place of a drawn one."""
     for part in module.modules():
         if isinstance(part, ASSM) and "gumbel" in g.tensors:
             part.noisy = MethodType(lambda self, logits: logits + g.tensors["gumbel"], part)
@@ -65,7 +66,7 @@ def test_tables_are_the_official_ones(name):
 def test_window_attention_equals_the_official_code(name):
     g = golden.load("assg", name)
     shift = 2 if g.meta["shifted"] else 0
-    module = WindowAttention(g.meta["dim"], g.meta["window"], g.meta["heads"], shift)
+    module = WindowAttention(g.meta["dim"], window_size=g.meta["window"], num_heads=g.meta["heads"], shift=shift)
     module.load_state_dict(g.under("param."), strict=True)
     x = leaf(g.tensors["map"])
     rolled = module(x).roll((-shift, -shift), (1, 2))
@@ -83,7 +84,7 @@ def test_window_attention_equals_the_official_code(name):
 def test_mlps_equal_the_official_code(name):
     g = golden.load("assg", name)
     make = ConvFFN if g.meta["kind"] == "ConvFFN" else GatedMLP
-    module, x = make(g.meta["dim"], g.meta["hidden_features"]), as_map(g).clone().requires_grad_()
+    module, x = make(g.meta["dim"], hidden_features=g.meta["hidden_features"]), as_map(g).clone().requires_grad_()
     module.load_state_dict(g.under("param."), strict=True)
     compare(module, g, x, out=module(x), want=as_map(g, "output"))
 
@@ -91,7 +92,7 @@ def test_mlps_equal_the_official_code(name):
 @pytest.mark.parametrize("name", golden.names("assg", "selective_scan_*"))
 def test_scan_with_prompt_equals_the_official_code(name):
     g = golden.load("assg", name)
-    module = SelectiveScan(g.meta["d_model"], g.meta["d_state"])
+    module = SelectiveScan(g.meta["d_model"], d_state=g.meta["d_state"])
     module.load_state_dict(g.under("param."), strict=True)
     x, prompt = leaf(g.tensors["input"]), leaf(g.tensors["prompt"])
     compare(module, g, x, prompt, out=module(x, prompt), want=g.tensors["output"])
@@ -100,7 +101,8 @@ def test_scan_with_prompt_equals_the_official_code(name):
 @pytest.mark.parametrize("name", golden.names("assg", "assm_*"))
 def test_state_space_module_equals_the_official_code(name):
     g, m = golden.load("assg", name), golden.load("assg", name).meta
-    module = ASSM(m["dim"], m["d_state"], m["num_tokens"], m["inner_rank"], m["mlp_ratio"], **options(g))
+    sizes = {k: m[k] for k in ("d_state", "num_tokens", "inner_rank", "mlp_ratio")}
+    module = ASSM(m["dim"], **sizes, **options(g))
     parameters = g.under("param.")
     token = leaf(parameters.pop("token.weight"))
     module.load_state_dict(parameters, strict=True)
@@ -122,7 +124,7 @@ def test_state_space_module_equals_the_official_code(name):
 
 
 def compare_block(module: nn.Module, g: golden.Golden, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A block on maps (B, C, H, W) against stored tokens, strict loading included. Returns its output."""
+    """A block on feature maps (B, C, H, W) against reference tokens, strict loading included. Returns its output."""
     module.to(dtype).load_state_dict(g.under("param."), strict=True)
     with_noise(module, g)
     x = as_map(g).permute(0, 3, 1, 2).to(dtype).requires_grad_()
@@ -144,9 +146,9 @@ def test_layer_equals_the_official_code(name):
 
 
 def test_group_equals_the_official_code():
-    """Two layers that grow to 32 in float32: the stored numbers are 1.4e-5 off the exact ones, as far as ours may be.
+    """Two layers whose outputs grow to 32: the float32 reference is 1.4e-5 off the exact one, as far as ours may be.
 
-    Exact numbers are therefore compared with the stored ones, and those of float32 with the exact ones.
+    So outputs in float64 are compared with the reference, and those in float32 with the ones in float64.
     """
     g = golden.load("assg", "assb_light_8x8_depth2")
     group = ASSGroup(g.meta["dim"], g.meta["depth"], **widths(g))
@@ -155,34 +157,34 @@ def test_group_equals_the_official_code():
         golden.assert_close("float32", group.float()(as_map(g).permute(0, 3, 1, 2)), exact)
 
 
-def test_every_stored_file_is_used():
+def test_every_golden_is_used():
     prefixes = ("tables_", "window_attention_", "convffn_", "gatedmlp_", "selective_scan_", "assm_", "layer_", "pad_")
     rest = [name for name in golden.names("assg") if not name.startswith(prefixes)]
     assert rest == ["assb_light_8x8_depth2"]
 
 
 def brute_force(qkv: Tensor, module: WindowAttention) -> Tensor:
-    """Shifted window attention cell by cell, before the projection: who sits in which window, by coordinates."""
+    """Shifted window attention position by position, before the projection: which window one is in, by coordinates."""
     _, H, W, C = qkv.shape
-    w, s, h = module.window, module.shift, module.heads
+    w, s, h = module.window_size, module.shift, module.num_heads
     Hp, Wp = (-(-n // w) * w for n in (H, W))
     q, k, v = qkv.double().unflatten(3, (3, h, -1)).unbind(3)
     table = module.relative_position_bias_table.double()
-    cells = [(i, j) for i in range(H) for j in range(W)]
-    place = {(i, j): ((i - s) % Hp, (j - s) % Wp) for i, j in cells}  # where rolling puts a cell
+    positions = [(i, j) for i in range(H) for j in range(W)]
+    rolled = {(i, j): ((i - s) % Hp, (j - s) % Wp) for i, j in positions}
     out = torch.zeros(*qkv.shape[:3], C // 3, dtype=torch.float64)
-    for cell in cells:
-        a = place[cell]
+    for query in positions:
+        a = rolled[query]
         keys = []
-        for key in cells:
-            b = place[key]
+        for key in positions:
+            b = rolled[key]
             same_window = (a[0] // w, a[1] // w) == (b[0] // w, b[1] // w)
-            if same_window and (a[0] - b[0], a[1] - b[1]) == (cell[0] - key[0], cell[1] - key[1]):
+            if same_window and (a[0] - b[0], a[1] - b[1]) == (query[0] - key[0], query[1] - key[1]):
                 keys.append(key)
-        rows = [(cell[0] - i + w - 1) * (2 * w - 1) + cell[1] - j + w - 1 for i, j in keys]
+        lines = [(query[0] - i + w - 1) * (2 * w - 1) + query[1] - j + w - 1 for i, j in keys]
         index = tuple(torch.tensor(keys).T)
-        logit = torch.einsum("bhd,bkhd->bhk", q[:, *cell], k[:, *index]) * (C // 3 // h) ** -0.5 + table[rows].T
-        out[:, *cell] = torch.einsum("bhk,bkhd->bhd", logit.softmax(-1), v[:, *index]).flatten(1)
+        logit = torch.einsum("bhd,bkhd->bhk", q[:, *query], k[:, *index]) * (C // 3 // h) ** -0.5 + table[lines].T
+        out[:, *query] = torch.einsum("bhk,bkhd->bhd", logit.softmax(-1), v[:, *index]).flatten(1)
     return out
 
 
@@ -190,7 +192,10 @@ def brute_force(qkv: Tensor, module: WindowAttention) -> Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (8, 4), (5, 9), (3, 2)], ids=str)
 def test_window_attention_takes_any_size_and_any_shift(size, shift):
     torch.manual_seed(0)
-    module, qkv = WindowAttention(4, 4, 2, shift).double(), torch.randn(2, *size, 12, dtype=torch.float64)
+    module, qkv = (
+        WindowAttention(4, window_size=4, num_heads=2, shift=shift).double(),
+        torch.randn(2, *size, 12, dtype=torch.float64),
+    )
     module.proj = nn.Identity()
     torch.testing.assert_close(module(qkv), brute_force(qkv, module), rtol=1e-10, atol=1e-10)
 
@@ -204,7 +209,7 @@ def made(**options: Any) -> ASSG:
 
 
 def test_padding_enters_neither_scan_nor_mlp():
-    """The map next to a wall of padding equals the brute-force result only if nothing but attention knows of it."""
+    """Nothing but window attention knows of the padding: the scan gets the 35 tokens of the feature map."""
     layer, x = made(), torch.randn(1, 12, 5, 7)
     seen = []
     layer.assm.selectiveScan.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
@@ -227,7 +232,7 @@ def test_gumbel_noise_samples_the_softmax():
     torch.testing.assert_close(drawn, p, rtol=0, atol=0.015)
 
 
-def test_prompts_are_exact_rows_with_or_without_gradients():
+def test_prompts_are_exact_lines_of_the_table_with_or_without_gradients():
     layer = made()
     x = torch.randn(1, 30, 12)
     table = layer.assm.embeddingB.weight @ layer.embeddingA.weight
@@ -244,18 +249,18 @@ def test_aligned_prompts_differ_from_the_official_order():
     assert [*aligned.state_dict()] == [*official.state_dict()]
 
 
-def test_order_and_way_back():
+def test_order_and_its_inverse():
     classes = torch.randint(0, 64, (3, 1600))
-    order, back = semantic_order(classes)
+    order, inverse = semantic_order(classes)
     assert torch.equal(order, classes.argsort(dim=1, stable=True))
-    assert torch.equal(order.gather(1, back), torch.arange(1600).expand(3, -1))
+    assert torch.equal(order.gather(1, inverse), torch.arange(1600).expand(3, -1))
 
 
-def test_cells_of_one_class_keep_their_order():
-    """The scan is causal: with an unstable sort (other bits on another machine) ties change the output."""
+def test_tokens_of_one_class_keep_their_order():
+    """The scan is causal. With an unstable sort, ties change the output from machine to machine."""
     assm, token = made().assm, torch.zeros(3, 4)
     for p in assm.route.parameters():
-        p.data.zero_()  # every cell in class 0
+        p.data.zero_()  # every token in class 0
     seen = []
     assm.selectiveScan.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     x = torch.randn(1, 40, 40, 12)
@@ -273,19 +278,22 @@ def test_row_of_the_yamls_has_their_count(c, parameters):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ASSG(30, 20), "heads that divide its channels, got heads=4 for c=30"),
-        (lambda: ASSG(16, 4, heads=0), "got heads=0 for c=16"),
-        (lambda: ASSG(16, 4, window=0), "window >= 1 and 0 <= shift < window, in cells, got window=0, shift=0"),
-        (lambda: ASSG(16, 4, shift=4), "got window=4, shift=4"),
-        (lambda: ASSG(16, 4, shift=-1), "got window=4, shift=-1"),
+        (lambda: ASSG(30, 20), "num_heads >= 1 that divides its channels, got num_heads=4 for c=30"),
+        (lambda: ASSG(16, 4, num_heads=0), "got num_heads=0 for c=16"),
+        (
+            lambda: ASSG(16, 4, window_size=0),
+            "window_size >= 1 and 0 <= shift < window_size, .* got window_size=0, shift=0",
+        ),
+        (lambda: ASSG(16, 4, shift=4), "got window_size=4, shift=4"),
+        (lambda: ASSG(16, 4, shift=-1), "got window_size=4, shift=-1"),
         (lambda: ASSG(16, 0), "ASSM needs d_state >= 1, got 0"),
         (lambda: ASSG(16, -2), "ASSM needs d_state >= 1, got -2"),
         (lambda: ASSG(16, 4, num_tokens=0), "ASSM needs num_tokens >= 1, got 0"),
         (lambda: ASSG(16, 4, inner_rank=0), "ASSM needs inner_rank >= 1, got 0"),
         (lambda: ASSG(16, 4, mlp_ratio=0.01), r"ASSM needs c \* mlp_ratio >= 1, got 0.16"),
-        (lambda: ASSG(2, 4, heads=2), "needs c >= 3, got 2"),
+        (lambda: ASSG(2, 4, num_heads=2), "needs c >= 3, got 2"),
         (lambda: ASSG(16, 4, kernel_size=4), "needs an odd kernel_size, got 4"),
-        (lambda: ASSG(16, 4, mlp_ratio=1.1), "hidden has to be even, got 17"),
+        (lambda: ASSG(16, 4, mlp_ratio=1.1), "hidden_features has to be even, got 17"),
         (lambda: ASSGroup(16, depth=0), "ASSGroup needs depth >= 1, got 0"),
     ],
 )

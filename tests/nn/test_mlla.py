@@ -1,4 +1,4 @@
-"""MLLA: stored outputs and gradients of the official code, parameter counts, what a row may give, errors."""
+"""MLLA: reference outputs and gradients of the official code, parameter counts, what a row may give, errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def as_map(tokens: torch.Tensor, g: golden.Golden) -> torch.Tensor:
 
 
 def compare(module: torch.nn.Module, g: golden.Golden) -> None:
-    """Strict loading by the official names, then output and every gradient against the stored ones."""
+    """Strict loading by the official names, then output and every gradient against the reference."""
     module.load_state_dict(g.under("param."), strict=True)
     x = as_map(g.tensors["input"], g).requires_grad_()
     out = module(x)
@@ -27,7 +27,7 @@ def compare(module: torch.nn.Module, g: golden.Golden) -> None:
     stored["input"] = as_map(stored["input"], g)
     assert got.keys() == stored.keys()
     for key, want in stored.items():
-        if g.name == "linattn_1x1" and key.startswith("qk."):  # q.k / (q.k + 1e-6): a difference of equal numbers
+        if g.name == "linattn_1x1" and key.startswith("qk."):  # q.k / (q.k + 1e-6): a difference of equal values
             assert got[key].sub(want).abs().max() < 1e-5, key
         else:
             golden.assert_gradient(key, got[key], want)
@@ -88,9 +88,9 @@ def test_everything_but_the_attention_equals_c2psa():
     torch.testing.assert_close(ours(x), want)
 
 
-def test_fused_convolutions_compute_the_same():
+def test_fused_convs_compute_the_same():
     torch.manual_seed(0)
-    conv = Conv(6, 8, 3)
+    conv = Conv(6, 8, k=3)
     conv.bn.running_mean.normal_()
     conv.bn.running_var.uniform_(0.5, 2)
     conv.eval()
@@ -102,7 +102,7 @@ def test_fused_convolutions_compute_the_same():
     torch.testing.assert_close(conv(x), before, rtol=1e-5, atol=1e-5)
 
 
-def test_drop_path_drops_whole_pictures_in_training_only():
+def test_drop_path_drops_whole_images_in_training_only():
     torch.manual_seed(0)
     drop, x = DropPath(0.25), torch.ones(400, 2, 1, 1)
     assert torch.equal(drop.eval()(x), x)
@@ -116,11 +116,11 @@ def test_drop_path_drops_whole_pictures_in_training_only():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MLLAttention(10), "multiple of 4 and of heads=4, got c=10; 4 heads fit every multiple of 4"),
-        (lambda: MLLAttention(8, 3), "of heads=3, got c=8"),
-        (lambda: MLLABlock(6, 2), "of heads=2, got c=6"),
-        (lambda: C2PSAMLLA(64, 32), "as many channels out as in, got c1=64, c2=32; put a Conv before it"),
-        (lambda: C2PSAMLLA(12, 12), "of heads=4, got c=6"),
+        (lambda: MLLAttention(10), "multiple of 4 and of num_heads=4, got c=10. num_heads=4 fits every multiple"),
+        (lambda: MLLAttention(8, 3), "of num_heads=3, got c=8"),
+        (lambda: MLLABlock(6, 2), "of num_heads=2, got c=6"),
+        (lambda: C2PSAMLLA(64, 32), "as many channels out as in, got c1=64, c2=32. Put a Conv before it"),
+        (lambda: C2PSAMLLA(12, 12), "of num_heads=4, got c=6"),
     ],
 )
 def test_errors_say_what_was_needed(make, message):
@@ -129,7 +129,7 @@ def test_errors_say_what_was_needed(make, message):
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 3, 3), (1, 64, 20, 20), (3, 32, 1, 5)])
-def test_a_frozen_block_gives_the_same_bits(shape):
+def test_a_frozen_block_is_bit_identical(shape):
     torch.manual_seed(0)
     module, x = MLLAttention(shape[1]).eval(), torch.randn(shape)
     with torch.no_grad():

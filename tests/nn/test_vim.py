@@ -1,4 +1,4 @@
-"""Vim: stored numbers, both directions, counts, older YAML rows, precisions, sizes, export, errors."""
+"""Vim: reference outputs, both directions, counts, older YAML rows, precisions, sizes, export, errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def of(g: golden.Golden) -> nn.Module:
         module: nn.Module = MambaLayer(12, d_state=4, residual=False)
     else:
         gamma = 1.0 if "gamma" in g.name else None
-        module = BidirectionalMamba(12, 4, if_divide_out="divide" in g.name, init_layer_scale=gamma)
+        module = BidirectionalMamba(12, d_state=4, if_divide_out="divide" in g.name, init_layer_scale=gamma)
     module.load_state_dict(g.under("param."))
     return module
 
@@ -38,7 +38,7 @@ def test_golden(name):
     g = golden.load("vim", name)
     module, x = of(g), g.tensors["input"].clone().requires_grad_()
     y, want = module(x), g.tensors["output"]
-    # Outputs of the long file reach 214, where one step of float32 is 1.5e-5, and the stored ones are 1e-4 from exact.
+    # Outputs of the long file reach 214. There float32 values are 1.5e-5 apart, and the reference is 1e-4 from exact.
     scale = want.abs().max().clamp(min=1) if name == "bimamba_v2_L64" else 1
     golden.assert_close(name, y / scale, want / scale)
     y.backward(g.tensors["cotangent"])
@@ -57,7 +57,7 @@ def test_the_residual_is_there_by_default(name):
     golden.assert_close(name, layer(g.tensors["input"]), g.tensors["output_with_residual"])
 
 
-def test_stored_block_of_the_official_model():
+def test_a_block_of_the_official_model():
     g = golden.load("vim", "vimblock_L7")
     layer = MambaLayer(12, d_state=4, if_divide_out=True, residual=False)
     layer.load_state_dict({k.replace("mixer.", "mamba."): v for k, v in g.under("param.").items()})
@@ -71,7 +71,7 @@ def test_stored_block_of_the_official_model():
         golden.assert_gradient(key, parameter.grad, g.tensors["grad." + key.replace("mamba.", "mixer.")])
 
 
-def last_cell_moves_first(mixer: nn.Module) -> Tensor:
+def last_token_moves_first(mixer: nn.Module) -> Tensor:
     """How far the first token's result goes when the last token is changed."""
     x = torch.randn(1, 6, 16)
     moved = x.clone()
@@ -83,7 +83,7 @@ def test_both_directions_run():
     torch.manual_seed(0)
     mixer = BidirectionalMamba(16)
     with torch.no_grad():
-        assert last_cell_moves_first(mixer) > 0
+        assert last_token_moves_first(mixer) > 0
         x = torch.randn(2, 6, 16)
         swapped = BidirectionalMamba(16)
         swapped.load_state_dict({
@@ -112,23 +112,23 @@ def test_number_of_parameters(c, options, E, R):
     assert count == 3 * c * E + 2 * E * (K + 3 + 2 * R + 3 * N) + 2 * c
 
 
-def test_initial_values():
+def test_init():
     torch.manual_seed(0)
     mixer = BidirectionalMamba(64)
-    for end, rates, skip in (("", mixer.A_log, mixer.D), ("_b", mixer.A_b_log, mixer.D_b)):
-        steps = torch.nn.functional.softplus(getattr(mixer, f"dt_proj{end}").bias.detach())
-        assert steps.min() >= 1e-3 * 0.999
-        assert steps.max() <= 1e-1 * 1.001
-        assert math.isclose(steps.log().mean().exp(), 0.01, rel_tol=0.3)
+    for end, rates, skip_weight in (("", mixer.A_log, mixer.D), ("_b", mixer.A_b_log, mixer.D_b)):
+        delta = torch.nn.functional.softplus(getattr(mixer, f"dt_proj{end}").bias.detach())
+        assert delta.min() >= 1e-3 * 0.999
+        assert delta.max() <= 1e-1 * 1.001
+        assert math.isclose(delta.log().mean().exp(), 0.01, rel_tol=0.3)
         assert getattr(mixer, f"dt_proj{end}").weight.abs().max() <= 0.5  # R = 4
         torch.testing.assert_close(rates.exp(), torch.arange(1.0, 17).expand(128, 16))
-        assert (skip == 1).all()
+        assert (skip_weight == 1).all()
 
 
 @pytest.mark.parametrize("row", [[], [128], [64], [None], [256, 16]], ids=str)
 def test_the_state_size_is_never_the_width(row):
     assert MambaLayer(32, *row).mamba.A_log.shape == (64, 16)
-    assert find("MambaLayer").rule == "c"
+    assert find("MambaLayer").rule.keeps_channels
 
 
 # The widths that the rows of the blog repeat are ignored.
@@ -185,7 +185,7 @@ ERRORS = [
     (lambda: BidirectionalMamba(8, dt_rank=0), "needs dt_rank >= 1, got 0"),
     (
         lambda: MambaLayer(8, 0.5),
-        r"is a width, which is ignored, or null; got 0.5; write \[null, 16\] for a state size",
+        r"is a width, which is ignored, or null; got 0.5\. Write \[null, 16\] for a state size",
     ),
     (lambda: MambaLayer(8, 0), "is a width, which is ignored, or null; got 0"),
 ]

@@ -1,8 +1,8 @@
-"""A dataset that needs no download: pictures rendered in seconds, the same on every machine.
+"""A dataset that needs no download: images rendered in seconds, the same on every machine.
 
-It has six classes that differ by outline, texture or arrangement, in sizes from 8 pixels to half of the picture,
-among clutter and half hidden by each other. The labels are polygons, which Ultralytics reads for detection (as the box
-around) and for segmentation alike. ``data=sample`` means this dataset wherever Ultralytics asks for one.
+It has six classes that differ by outline, texture or arrangement, in sizes from 8 pixels to half of the image, among
+clutter and half hidden by each other. The labels are polygons. Ultralytics reads them for detection (as the box around)
+and for segmentation alike. ``data=sample`` means this dataset wherever Ultralytics asks for one.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from pathlib import Path
 
 import cv2
 
-from yolomix.data.scene import picture
+from yolomix.data.scene import labelled_image
 from yolomix.data.shapes import CLASSES
 
 LOGGER = logging.getLogger("yolomix")
 
 TASKS = ("detect", "segment")
-SPLITS = {"train": 400, "val": 100, "test": 100}  # pictures in each
-FOLDER = "sample-v1"  # counts up whenever a picture or label changes
+SPLITS = {"train": 400, "val": 100, "test": 100}  # images in each
+FOLDER = "sample-v1"  # counts up whenever an image or a label changes
 JPEG_QUALITY = 92
 
 
 def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path:
-    """The data.yaml of the sample dataset, rendered on first use (about ten seconds) and kept.
+    """The dataset YAML of the sample dataset, rendered on first use (about ten seconds) and kept.
 
-    Several processes may call this at once: one set of pictures survives, and none is seen half written.
+    Several processes may call this at once: one set of images survives, and none is seen half written.
+
+    >>> sample_dataset("pose")
+    Traceback (most recent call last):
+    ValueError: the sample dataset is labelled for detect and segment, not for 'pose'. Give data= a file
 
     Args:
         task: what it is wanted for, one of ``TASKS``; the files are the same.
-        root: folder to keep it in; None takes :func:`cache_folder`, or the folder for temporary files if that
-            cannot be written.
+        root: folder to keep it in. None takes :func:`cache_folder`, or the folder for temporary files if that cannot be
+            written.
 
     Raises:
         ValueError: the dataset has no labels for the task.
@@ -44,40 +48,57 @@ def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path
     """
     if task not in TASKS:
         raise ValueError(
-            f"the sample dataset is labelled for {' and '.join(TASKS)}, not for {task!r}; give data= a file"
+            f"the sample dataset is labelled for {' and '.join(TASKS)}, not for {task!r}. Give data= a file"
         )
     if root is not None:
         return _kept(Path(root) / FOLDER)
     try:
         return _kept(cache_folder() / FOLDER)
     except OSError as error:
-        spare = Path(tempfile.gettempdir()) / f"yolomix-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+        user = str(os.getuid()) if hasattr(os, "getuid") else "cache"  # others share the folder for temporary files
+        spare = Path(tempfile.gettempdir()) / f"yolomix-{user}"
         LOGGER.warning("cannot keep the sample dataset in %s (%s); it goes to %s", cache_folder(), error, spare)
         return _kept(spare / FOLDER)
 
 
 def cache_folder() -> Path:
-    """Where rendered files are kept: ``YOLOMIX_CACHE``, or ``yolomix`` in the user's folder for such files."""
+    """Where rendered files are kept: ``YOLOMIX_CACHE``, or ``yolomix`` in the user's folder for such files.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ, YOLOMIX_CACHE="here"):
+    ...     print(cache_folder())
+    here
+    """
     if own := os.environ.get("YOLOMIX_CACHE"):
         return Path(own)
-    mac_or_linux = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    shared = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
-    return Path(shared or mac_or_linux).expanduser() / "yolomix"
+    if sys.platform == "win32":
+        shared, usual = os.environ.get("LOCALAPPDATA"), "~/.cache"
+    elif sys.platform == "darwin":
+        shared, usual = os.environ.get("XDG_CACHE_HOME"), "~/Library/Caches"
+    else:
+        shared, usual = os.environ.get("XDG_CACHE_HOME"), "~/.cache"
+    return Path(shared or usual).expanduser() / "yolomix"
 
 
 def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
-    """Write pictures, labels and a data.yaml into a folder; returns the path of the data.yaml.
+    """Write images, labels and a dataset YAML into a folder; returns the path of the dataset YAML.
+
+    >>> render(Path("small"), {"train": 2, "val": 1}).name
+    'data.yaml'
+    >>> sorted(file.name for file in Path("small/labels/train").iterdir())
+    ['0000.txt', '0001.txt']
 
     Args:
         folder: made if missing.
-        splits: pictures in each split.
+        splits: number of images in each split.
     """
     for split, count in splits.items():
         images, labels = folder / "images" / split, folder / "labels" / split
         images.mkdir(parents=True, exist_ok=True)
         labels.mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            drawn = picture(seed(split, i))
+            drawn = labelled_image(seed(split, i))
+            # Not cv2.imwrite, which on Windows cannot open a path with non-ASCII letters.
             _, encoded = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             (images / f"{i:04d}.jpg").write_bytes(encoded.tobytes())
             (labels / f"{i:04d}.txt").write_text(drawn.label, encoding="utf-8")
@@ -85,21 +106,29 @@ def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
 
 
 def seed(split: str, index: int) -> int:
-    """The seed of a picture: no two splits share one."""
+    """The seed of an image: no two splits share one.
+
+    >>> seed("val", 3)
+    1000003
+    """
     return 1_000_000 * [*SPLITS].index(split) + index
 
 
 def _describe(folder: Path, splits: Mapping[str, int]) -> Path:
-    lines = ["# The sample dataset of yolomix, rendered by yolomix.data: boxes and polygons of the same pictures."]
-    lines += [f"{split}: images/{split}" for split in splits]
-    lines += ["names:", *(f"  {i}: {kind.name}" for i, kind in enumerate(CLASSES))]
+    """Write the dataset YAML."""
+    lines = ["# The sample dataset of yolomix, rendered by yolomix.data: boxes and polygons of the same images."]
+    for split in splits:
+        lines.append(f"{split}: images/{split}")
+    lines.append("names:")
+    for i, kind in enumerate(CLASSES):
+        lines.append(f"  {i}: {kind.name}")
     file = folder / "data.yaml"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
 
 def _kept(folder: Path) -> Path:
-    """The data.yaml in a folder, which is rendered aside and put in place in one step unless it is whole already."""
+    """The dataset YAML in a folder, which is rendered aside and put there in one step unless it is whole already."""
     if _whole(folder):
         return folder / "data.yaml"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +149,10 @@ def _kept(folder: Path) -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    counts = {split: len([*(folder / "images" / split).glob("*.jpg")]) for split in SPLITS}
-    labels = {split: len([*(folder / "labels" / split).glob("*.txt")]) for split in SPLITS}
-    return (folder / "data.yaml").is_file() and counts == labels == SPLITS
+    """Whether the dataset YAML and all images and labels are there."""
+    for split, count in SPLITS.items():
+        images = [*(folder / "images" / split).glob("*.jpg")]
+        labels = [*(folder / "labels" / split).glob("*.txt")]
+        if not len(images) == len(labels) == count:
+            return False
+    return (folder / "data.yaml").is_file()

@@ -1,4 +1,4 @@
-"""A sample picture with its labels: things are laid over each other, and a label covers what is still seen of one."""
+"""A sample image with its labels: objects are laid over each other, and a label covers what is still visible of one."""
 
 from __future__ import annotations
 
@@ -10,82 +10,114 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from yolomix.data import surface
-from yolomix.data.shapes import CLASSES, DISTRACTORS, Kind, Map
+from yolomix.data.shapes import CLASSES, DISTRACTORS, Grid, Kind
 from yolomix.data.surface import Image, between
 
-SIDE = 320  # of a picture, in pixels
-LARGEST = SIDE // 2  # extent of a thing, in pixels
-SEEN = 0.2  # a thing that is hidden more than this far is not labelled: share of its area
-LEAST = 20  # and so is one of which fewer pixels are seen
-TRIES = 12  # for a place where no thing is cut into two pieces
+SIDE = 320  # of an image, in pixels
+LARGEST = SIDE // 2  # extent of an object, in pixels
+MIN_VISIBLE = 0.2  # an object of which less is visible is not labelled: fraction of its area
+MIN_PIXELS = 20  # nor is one of which fewer pixels are visible
+ATTEMPTS = 12  # to find a position where no object is cut into two pieces
 
 Mask = NDArray[np.bool_]
+Window = tuple[slice, slice]  # rows and columns
 
 
 @dataclass
-class Thing:
-    """One thing in a picture.
+class SceneObject:
+    """One object in an image.
 
-    Args:
+    >>> labelled_image(0).objects[0].box
+    (122, 36, 262, 176)
+
+    Attributes:
         label: index of its class; None for a distractor.
-        area: of all of it, also what lies outside the picture or behind others, in pixels.
-        seen: the pixels of it that are seen, (SIDE, SIDE).
+        area: of all of it, also of what lies outside the image or behind others, in pixels.
+        visible: its visible pixels, (SIDE, SIDE).
     """
 
     label: int | None
     area: int
-    seen: Mask
+    visible: Mask
 
     @property
     def labelled(self) -> bool:
-        """Whether it has a class and enough of it is seen."""
-        return self.label is not None and int(self.seen.sum()) >= max(SEEN * self.area, LEAST)
+        """Whether it has a class and enough of it is visible."""
+        return self.label is not None and int(self.visible.sum()) >= max(MIN_VISIBLE * self.area, MIN_PIXELS)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of what is seen, in pixels, the last two exclusive."""
-        rows, columns = np.flatnonzero(self.seen.any(1)), np.flatnonzero(self.seen.any(0))
+        """Left, top, right, bottom of what is visible, in pixels, the last two exclusive."""
+        rows, columns = np.flatnonzero(self.visible.any(1)), np.flatnonzero(self.visible.any(0))
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
     @property
     def polygon(self) -> NDArray[np.float64]:
-        """The border of what is seen, (points, 2) in pixels; its extent is exactly the box."""
-        contours, _ = cv2.findContours(self.seen.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        points = np.asarray(contours[0], np.float64).reshape(-1, 2)  # through centres of pixels
+        """The border of what is visible, (points, 2) in pixels; its extent is exactly the box."""
+        contours, _ = cv2.findContours(self.visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        points = np.asarray(contours[0], np.float64).reshape(-1, 2)
+        # OpenCV's points lie on the centres of pixels, half a pixel inside the box on every side: stretch them.
         low, high = np.array(self.box[:2]), np.array(self.box[2:])
         return np.asarray(low + (points - points.min(0)) * (high - low) / np.ptp(points, 0))
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture, (SIDE, SIDE, 3) blue-green-red, and its labelled things, far ones first."""
+class LabelledImage:
+    """An image and its labelled objects.
+
+    Attributes:
+        image: (SIDE, SIDE, 3), blue-green-red.
+        objects: those that are labelled, from back to front.
+    """
 
     image: NDArray[np.uint8]
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
 
     @property
     def label(self) -> str:
-        """Its label file: a line per thing, the class and the polygon's points in shares of the picture."""
-        return "".join(f"{t.label} {' '.join(f'{p / SIDE:.6f}' for p in t.polygon.ravel())}\n" for t in self.things)
+        """Its label file: a line per object, the class and the polygon's points in fractions of the image side.
+
+        >>> labelled_image(0).label.split()[:3]
+        ['2', '0.538624', '0.112500']
+        """
+        lines = []
+        for shown in self.objects:
+            points = " ".join(f"{p / SIDE:.6f}" for p in shown.polygon.ravel())
+            lines.append(f"{shown.label} {points}\n")
+        return "".join(lines)
 
 
-def picture(seed: int) -> Picture:
-    """The picture of a seed, the same on every machine."""
+def labelled_image(seed: int) -> LabelledImage:
+    """The image of a seed, the same on every machine.
+
+    >>> labelled_image(0).image.shape, len(labelled_image(0).objects)
+    ((320, 320, 3), 5)
+    """
     rng = RandomState(seed)
-    image, things = surface.background(rng, SIDE), list[Thing]()
-    order = [*rng.randint(0, len(CLASSES), rng.randint(5, 12)), *[None] * rng.randint(0, 4)]
-    for i in rng.permutation(len(order)):
-        _add(rng, image, things, order[i])
-    return Picture(surface.lit(rng, image), tuple(t for t in things if t.labelled))
+    image, objects = surface.background(rng, SIDE), list[SceneObject]()
+    labels: list[int | None] = rng.randint(0, len(CLASSES), rng.randint(5, 12)).tolist()
+    labels += [None] * rng.randint(0, 4)
+    for i in rng.permutation(len(labels)):
+        _add(rng, image, objects, labels[i])
+    return LabelledImage(surface.lit(rng, image), tuple(shown for shown in objects if shown.labelled))
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """A thing before it has a place: distance to its edge in pixels and its mark, (n, n), and its paint, (n, n, 3)."""
+class Sprite:
+    """An object before it has a position, as a square of n x n pixels.
 
-    distance: Map
-    mark: Map
+    Attributes:
+        distance: to its edge, negative inside, in pixels, (n, n).
+        paint: its colours, (n, n, 3).
+    """
+
+    distance: Grid
     paint: Image
+
+    @property
+    def side(self) -> int:
+        """Its n."""
+        return len(self.distance)
 
     @property
     def inside(self) -> Mask:
@@ -93,58 +125,77 @@ class Stamp:
         return self.distance <= 0
 
 
-def _stamp(rng: RandomState, kind: Kind) -> Stamp:
+def _sprite(rng: RandomState, kind: Kind) -> Sprite:
+    """An object of that kind in a random size, orientation, colour and light."""
     extent = kind.smallest * (LARGEST / kind.smallest) ** (between(rng, 0, 1) ** 0.75)
-    turn, squeeze = np.deg2rad(rng.randint(0, 360)), between(rng, 0.75, 1)
+    angle, squeeze = np.deg2rad(rng.randint(0, 360)), between(rng, 0.75, 1)
     n = int(extent * 1.1) + 3
     x, y = np.meshgrid(*[(np.arange(n) - n / 2 + 0.5) / (extent / 2)] * 2)
-    u, v = x * np.cos(turn) + y * np.sin(turn), (y * np.cos(turn) - x * np.sin(turn)) / squeeze
-    mark = kind.mark(u, v)
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = (y * np.cos(angle) - x * np.sin(angle)) / squeeze
     first = surface.colour(rng)
-    paint = first + (surface.second_colour(rng, first) - first) * mark[:, :, None].astype(np.float32)
+    second = surface.second_colour(rng, first)
+    paint = first + (second - first) * kind.pattern(u, v)[:, :, None].astype(np.float32)
     grain = surface.piece(rng, n, n)
     light = 1 + between(rng, -0.25, 0.25) * x + between(rng, -0.25, 0.25) * y
     paint = (paint + between(rng, 0.05, 0.25) * (grain - grain.mean())) * light[:, :, None]
-    return Stamp(kind.outlines[rng.randint(len(kind.outlines))](u, v) * extent / 2, mark, paint.astype(np.float32))
+    outline = kind.outlines[rng.randint(len(kind.outlines))]
+    return Sprite(outline(u, v) * extent / 2, paint.astype(np.float32))
 
 
-def _add(rng: RandomState, image: Image, things: list[Thing], label: int | None) -> None:
-    """Lay one more thing over the picture, at a place where it leaves every other thing in one piece."""
-    stamp = _stamp(rng, CLASSES[label] if label is not None else DISTRACTORS[rng.randint(len(DISTRACTORS))])
-    crowd = rng.randint(3) == 0  # a third of them may hide others, and may stick out of the picture
-    for _ in range(TRIES):
-        left, top = _place(rng, things, len(stamp.mark), crowd)
-        here, there = _windows(left, top, len(stamp.mark))
-        seen = np.zeros((SIDE, SIDE), bool)
-        seen[here] = stamp.inside[there]
-        behind = [thing for thing in things if (thing.seen[here] & seen[here]).any()]
-        rest = [thing.seen & ~seen for thing in behind]
-        whole = _one_piece(seen) and all(_one_piece(r) for t, r in zip(behind, rest, strict=True) if t.labelled)
-        if whole and (crowd or not behind):
-            for thing, what in zip(behind, rest, strict=True):
-                thing.seen = what
-            things.append(Thing(label, int(stamp.inside.sum()), seen))
-            _paint(image, stamp, here, there)
+def _add(rng: RandomState, image: Image, objects: list[SceneObject], label: int | None) -> None:
+    """Lay one more object over the image, at a position where it leaves every other object in one piece."""
+    if label is None:
+        kind = DISTRACTORS[rng.randint(len(DISTRACTORS))]
+    else:
+        kind = CLASSES[label]
+    sprite = _sprite(rng, kind)
+    crowd = rng.randint(3) == 0  # a third of them may hide others, and may stick out of the image
+    for _ in range(ATTEMPTS):
+        left, top = _position(rng, objects, sprite.side, crowd)
+        here, there = _windows(left, top, sprite.side)
+        visible = np.zeros((SIDE, SIDE), bool)
+        visible[here] = sprite.inside[there]
+        behind = [other for other in objects if (other.visible[here] & visible[here]).any()]
+        fits = crowd or not behind
+        if fits and _one_piece(visible) and _leaves_whole(behind, visible):
+            for other in behind:
+                other.visible = other.visible & ~visible
+            objects.append(SceneObject(label, int(sprite.inside.sum()), visible))
+            _paint(image, sprite, here, there)
             return
 
 
-def _place(rng: RandomState, things: list[Thing], n: int, crowd: bool) -> tuple[int, int]:
-    """Left and top of an n x n stamp: inside the picture, or in a crowd at the edge of another thing."""
+def _leaves_whole(behind: list[SceneObject], visible: Mask) -> bool:
+    """Whether what is left of every labelled object behind these pixels is one piece."""
+    return all(_one_piece(other.visible & ~visible) for other in behind if other.labelled)
+
+
+def _position(rng: RandomState, objects: list[SceneObject], n: int, crowd: bool) -> tuple[int, int]:
+    """Left and top of an n x n sprite: inside the image, or in a crowd at the edge of another object."""
     beyond = n // 4 if crowd else 0
-    x, y = (int(a) for a in rng.randint(-beyond, SIDE - n + beyond + 1, 2))
-    near, shift = rng.randint(0, len(things) + 1), rng.randint(-n // 2, n // 2 + 1, 2)
-    if crowd and near < len(things) and things[near].labelled:
-        left, top, right, bottom = things[near].box
-        return (left if shift[0] < 0 else right) - n // 2 + int(shift[0]), (top + bottom - n) // 2 + int(shift[1])
-    return x, y
+    x, y = rng.randint(-beyond, SIDE - n + beyond + 1, 2)
+    neighbour = rng.randint(0, len(objects) + 1)
+    shift_x, shift_y = rng.randint(-n // 2, n // 2 + 1, 2)
+    if crowd and neighbour < len(objects) and objects[neighbour].labelled:
+        left, top, right, bottom = objects[neighbour].box
+        edge = left if shift_x < 0 else right
+        return edge - n // 2 + int(shift_x), (top + bottom - n) // 2 + int(shift_y)
+    return int(x), int(y)
 
 
-def _windows(left: int, top: int, n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where an n x n stamp lies in the picture, and which part of the stamp that is."""
-    spans = [(max(start, 0), max(min(start + n, SIDE), 0)) for start in (top, left)]
-    here = tuple(slice(low, high) for low, high in spans)
-    there = tuple(slice(low - start, high - start) for (low, high), start in zip(spans, (top, left), strict=True))
-    return (here[0], here[1]), (there[0], there[1])
+def _windows(left: int, top: int, n: int) -> tuple[Window, Window]:
+    """Where an n x n sprite lies in the image, and which part of the sprite that is."""
+    low_y, high_y = _clipped(top, n)
+    low_x, high_x = _clipped(left, n)
+    here = slice(low_y, high_y), slice(low_x, high_x)
+    there = slice(low_y - top, high_y - top), slice(low_x - left, high_x - left)
+    return here, there
+
+
+def _clipped(start: int, n: int) -> tuple[int, int]:
+    """First and last pixel, exclusive, of n pixels from ``start``, as far as they lie in the image."""
+    return max(start, 0), max(min(start + n, SIDE), 0)
 
 
 def _one_piece(mask: Mask) -> bool:
@@ -153,6 +204,6 @@ def _one_piece(mask: Mask) -> bool:
     return len(contours) <= 1
 
 
-def _paint(image: Image, stamp: Stamp, here: tuple[slice, slice], there: tuple[slice, slice]) -> None:
-    cover = np.clip(0.5 - stamp.distance[there], 0, 1).astype(np.float32)[:, :, None]
-    image[here] += (stamp.paint[there] - image[here]) * cover
+def _paint(image: Image, sprite: Sprite, here: Window, there: Window) -> None:
+    cover = np.clip(0.5 - sprite.distance[there], 0, 1).astype(np.float32)[:, :, None]  # smooth edges
+    image[here] += (sprite.paint[there] - image[here]) * cover

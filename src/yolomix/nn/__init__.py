@@ -1,3 +1,35 @@
-"""Blocks, one file per paper. Importing this package registers all of them; it never imports the host."""
+"""Blocks, one file per paper. Importing this package registers all of them for model YAMLs; Ultralytics stays out.
 
-from yolomix.nn import gate, halonet, mamba_yolo, mambairv2, mlla, vim, vmamba  # noqa: F401
+>>> import torch
+>>> from yolomix.nn import MLLABlock
+>>> MLLABlock(32)(torch.zeros(1, 32, 20, 20)).shape
+torch.Size([1, 32, 20, 20])
+"""
+
+from yolomix.nn.gate import Chain, SameWidth, ZeroGate
+from yolomix.nn.halonet import HaloAttention
+from yolomix.nn.mamba_yolo import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
+from yolomix.nn.mambairv2 import ASSG, ASSGroup
+from yolomix.nn.mlla import C2PSAMLLA, MLLABlock, MLLAttention
+from yolomix.nn.registry import register
+from yolomix.nn.vim import MambaLayer
+from yolomix.nn.vmamba import VMambaBlock
+
+__all__ = [
+    "ASSG",
+    "C2PSAMLLA",
+    "ASSGroup",
+    "Chain",
+    "HaloAttention",
+    "MLLABlock",
+    "MLLAttention",
+    "MambaLayer",
+    "SameWidth",
+    "SimpleStem",
+    "VMambaBlock",
+    "VSSBlock",
+    "VisionClueMerge",
+    "XSSBlock",
+    "ZeroGate",
+    "register",
+]

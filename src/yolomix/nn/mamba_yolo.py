@@ -1,12 +1,12 @@
 """Mamba-YOLO: SSMs in a YOLO's backbone and neck (arXiv:2406.05835, github.com/HZAI-ZJNU/Mamba-YOLO).
 
-SimpleStem -> [VSSBlock, VisionClueMerge] x 3 -> VSSBlock -> a neck of XSSBlock; ODSSBlock is the paper's name for
-both blocks. State-dict keys and every number are those of the authors' code, with these differences on purpose:
+SimpleStem -> [VSSBlock, VisionClueMerge] x 3 -> VSSBlock -> a neck of XSSBlock. ODSSBlock is the paper's name for both
+blocks. State-dict keys and outputs are those of the authors' code, with these differences on purpose:
 
-* VisionClueMerge takes odd sides (a row or column of zeros is added); the authors' code fails there.
-* The scan and its normalisation run in float32 also in eval; there they run in half precision.
-* The paper's ablations are options: ``local=False`` leaves the local block out (so the final paper's T and B are),
-  ``mlp`` names the second branch. To compare with a strided convolution as downsampling, write Ultralytics' row
+* VisionClueMerge takes odd sides (a row or column of zeros is added). The authors' code fails there.
+* Scan and layer norm run in float32 also in eval. There they run in half precision.
+* The paper's ablations are options. ``local=False`` leaves the LS block out, as in the final paper's T and B. ``mlp``
+  names the form of the FFN. To compare with a strided conv as downsampling, write Ultralytics' row
   ``Conv, [256, 3, 2]`` where ``VisionClueMerge, [256]`` stands.
 """
 
@@ -20,98 +20,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yolomix.nn.common import DropPath
-from yolomix.nn.mamba_yolo_parts import ConvNormAct, LayerNorm2d, LSBlock, Mlp, RGBlock
+from yolomix.nn.common import DropPath, channels_last
+from yolomix.nn.mamba_yolo_parts import ConvNormAct, FFNKind, LSBlock, MambaYoloSS2D, NestedLayerNorm2d, RGBlock
 from yolomix.nn.registry import register
-from yolomix.nn.ss2d import ScanMixer, channels_last
 
 LOGGER = logging.getLogger("yolomix")
-__all__ = ["SS2D", "LSBlock", "LayerNorm2d", "RGBlock", "SimpleStem", "VSSBlock", "VisionClueMerge", "XSSBlock"]
 
 SOURCE = "Mamba YOLO: A Simple Baseline for Object Detection with State Space Model, arXiv:2406.05835"
 
 
-class SS2D(ScanMixer):
-    """Four-direction selective scan with GELU, gate and biased convolution; all decay rates start at -1.
-
-    Args:
-        d_model: channels C of the map.
-        d_state: numbers N that every channel remembers.
-        ssm_ratio: channels between the projections, in C.
-        ssm_rank_ratio: most channels of the scan, in C; 0 sets no bound.
-        dt_rank: numbers R from which a direction makes its steps; "auto" is C / 16, rounded up.
-        d_conv: side of the depthwise convolution, odd, in cells; 1 leaves it out.
-        conv_bias: whether that convolution has a bias.
-        bias: whether the two projections have one.
-        gate: whether the result is multiplied by a second projection of the input.
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        d_state: int = 16,
-        ssm_ratio: float = 2.0,
-        ssm_rank_ratio: float = 2.0,
-        dt_rank: int | Literal["auto"] = "auto",
-        d_conv: int = 3,
-        conv_bias: bool = True,
-        bias: bool = False,
-        gate: bool = True,
-    ):
-        d_expand = int(ssm_ratio * d_model)
-        d_inner = int(min(ssm_rank_ratio, ssm_ratio) * d_model) if ssm_rank_ratio > 0 else d_expand
-        super().__init__(d_model, d_state, d_expand, d_inner, dt_rank, d_conv, conv_bias, gate, nn.GELU())
-        self.in_proj = nn.Conv2d(d_model, d_expand * (2 if gate else 1), 1, bias=bias)
-        self.out_proj = nn.Conv2d(d_expand, d_model, 1, bias=bias)
-        nn.init.normal_(self.dt_projs_weight)
-        nn.init.normal_(self.dt_projs_bias)
-
-
 class _Branches(nn.Module):
-    """Around the scan of both blocks: the local block before it, the second branch after it, what each is added to."""
+    """What stands around the scan of both blocks: LS block before it, FFN after it, and their residuals."""
 
-    def __init__(self, dim: int, drop_path: float, local: bool, mlp: Mlp, mlp_ratio: float):
+    def __init__(self, dim: int, *, drop_path: float, local: bool, mlp: FFNKind, mlp_ratio: float):
         super().__init__()
-        self.norm = LayerNorm2d(dim)
-        self.lsblock = LSBlock(dim, dim) if local else nn.Identity()
+        self.norm = NestedLayerNorm2d(dim)
+        self.lsblock: nn.Module = nn.Identity()
+        if local:
+            self.lsblock = LSBlock(dim, hidden_features=dim)
         self.drop_path = DropPath(drop_path)
         if mlp_ratio < 0:
-            raise ValueError(f"mlp_ratio is the width of the second branch, 0 to leave it out, got {mlp_ratio}")
-        self.mlp = None
+            raise ValueError(f"mlp_ratio is the expansion ratio of the FFN, 0 to leave it out, got {mlp_ratio}")
+        self.mlp: RGBlock | None = None
         if mlp_ratio > 0:
-            self.norm2 = LayerNorm2d(dim)
-            self.mlp = RGBlock(dim, int(dim * mlp_ratio), mlp)
+            self.norm2 = NestedLayerNorm2d(dim)
+            self.mlp = RGBlock(dim, hidden_features=int(dim * mlp_ratio), kind=mlp)
 
     @staticmethod
     def row_arguments(args: list[Any]) -> list[Any]:
-        """A row's arguments without the word ``directions``, which the authors' segmentation YAML gives."""
+        """The arguments of a row without the word ``directions``, which the authors' segmentation YAML gives."""
         if "directions" in args:
             _say_directions_are_ignored()
         return [a for a in args if a != "directions"]
 
-    def branches(self, x: Tensor, scan: nn.Module) -> Tensor:
+    def _mixed(self, x: Tensor, scan: nn.Module) -> Tensor:
         """Both residual branches, (B, C, H, W) -> (B, C, H, W)."""
         x = x + self.drop_path(scan(self.norm(self.lsblock(x))))
-        return x if self.mlp is None else x + self.drop_path(self.mlp(self.norm2(x)))
+        if self.mlp is not None:
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
 
 
 @register(source=SOURCE)
 class VSSBlock(_Branches):
-    """The block of the backbone: 1x1 convolution, then scan and RG branch, each added to what it reads.
+    """The block of the backbone: 1x1 conv, then scan and FFN, each with a residual.
+
+    >>> VSSBlock(16, 32)(torch.zeros(1, 16, 7, 5)).shape
+    torch.Size([1, 32, 7, 5])
 
     Args:
-        c1: channels that come in.
-        c2: channels that go out, C.
-        drop_path: probability of leaving a branch out in training.
-        local: whether the local block stands before the scan.
-        mlp: the form of the second branch, see :class:`RGBlock`.
-        mlp_ratio: its width, in C; 0 leaves it out.
-        ssm_d_state: numbers N that every channel of the scan remembers.
-        ssm_ratio: channels of the scan, in C.
-        ssm_rank_ratio: most channels of the scan, in C; 0 sets no bound.
-        ssm_dt_rank: numbers from which a direction makes its steps; "auto" is C / 16, rounded up.
-        ssm_conv: side of the scan's depthwise convolution, odd, in cells.
-        ssm_conv_bias: whether that convolution has a bias.
+        c1: input channels.
+        c2: output channels C.
+        drop_path: probability of stochastic depth.
+        local: whether the LS block stands before the scan.
+        mlp: the form of the FFN, see :class:`RGBlock`.
+        mlp_ratio: expansion ratio of the FFN; 0 leaves it out.
+        ssm_d_state: SSM state size N.
+        ssm_ratio: expansion ratio of the channels around the scan.
+        ssm_rank_ratio: upper bound on the expansion ratio of the scan's channels; 0 for no bound.
+        ssm_dt_rank: rank R of the low-rank Δ projection; "auto" is C / 16, rounded up.
+        ssm_conv: kernel size of the depthwise conv before the scan, odd; 1 leaves it out.
+        ssm_conv_bias: whether that conv has a bias.
+
+    Raises:
+        ValueError: a size is below 1, the kernel size is even, or there is no such form of the FFN.
     """
 
     def __init__(
@@ -120,7 +92,7 @@ class VSSBlock(_Branches):
         c2: int,
         drop_path: float = 0.0,
         local: bool = True,
-        mlp: Mlp = "rg",
+        mlp: FFNKind = "rg",
         mlp_ratio: float = 4.0,
         ssm_d_state: int = 16,
         ssm_ratio: float = 2.0,
@@ -129,28 +101,42 @@ class VSSBlock(_Branches):
         ssm_conv: int = 3,
         ssm_conv_bias: bool = True,
     ):
-        super().__init__(c2, drop_path, local, mlp, mlp_ratio)
+        super().__init__(c2, drop_path=drop_path, local=local, mlp=mlp, mlp_ratio=mlp_ratio)
         self.proj_conv = ConvNormAct(nn.Conv2d(c1, c2, 1), nn.BatchNorm2d(c2), nn.SiLU())
-        self.op = SS2D(c2, ssm_d_state, ssm_ratio, ssm_rank_ratio, ssm_dt_rank, ssm_conv, ssm_conv_bias)
+        self.op = MambaYoloSS2D(
+            c2,
+            d_state=ssm_d_state,
+            ssm_ratio=ssm_ratio,
+            ssm_rank_ratio=ssm_rank_ratio,
+            dt_rank=ssm_dt_rank,
+            d_conv=ssm_conv,
+            conv_bias=ssm_conv_bias,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) -> (B, c2, H, W)."""
-        return self.branches(self.proj_conv(channels_last(x)), self.op)
+        return self._mixed(self.proj_conv(channels_last(x)), self.op)
 
 
 @register(source=SOURCE, aliases=("ODSSBlock",))
 class XSSBlock(_Branches):
-    """The block of the neck: a 1x1 convolution only where the width changes, and ``n`` scans one after the other.
+    """The block of the neck: a 1x1 conv only where the width changes, ``n`` scans one after the other, and the FFN.
+
+    >>> XSSBlock(16, 16, n=2)(torch.zeros(1, 16, 7, 5)).shape
+    torch.Size([1, 16, 7, 5])
 
     Args:
-        c1: channels that come in.
-        c2: channels that go out, C.
-        n: scans in a row, with nothing between them.
-        mlp_ratio: width of the second branch, in C; 0 leaves it out.
-        drop_path: probability of leaving a branch out in training.
-        local: whether the local block stands before the scans.
-        mlp: the form of the second branch, see :class:`RGBlock`.
+        c1: input channels.
+        c2: output channels C.
+        n: number of scans, with nothing between them.
+        mlp_ratio: expansion ratio of the FFN; 0 leaves it out.
+        drop_path: probability of stochastic depth.
+        local: whether the LS block stands before the scans.
+        mlp: the form of the FFN, see :class:`RGBlock`.
         ssm_d_state, ssm_ratio, ssm_rank_ratio, ssm_dt_rank, ssm_conv, ssm_conv_bias: as in :class:`VSSBlock`.
+
+    Raises:
+        ValueError: as in :class:`VSSBlock`.
     """
 
     def __init__(
@@ -161,7 +147,7 @@ class XSSBlock(_Branches):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         local: bool = True,
-        mlp: Mlp = "rg",
+        mlp: FFNKind = "rg",
         ssm_d_state: int = 16,
         ssm_ratio: float = 2.0,
         ssm_rank_ratio: float = 2.0,
@@ -169,26 +155,43 @@ class XSSBlock(_Branches):
         ssm_conv: int = 3,
         ssm_conv_bias: bool = True,
     ):
-        super().__init__(c2, drop_path, local, mlp, mlp_ratio)
+        super().__init__(c2, drop_path=drop_path, local=local, mlp=mlp, mlp_ratio=mlp_ratio)
         self.in_proj: nn.Module = nn.Identity()
         if c1 != c2:
             self.in_proj = ConvNormAct(nn.Conv2d(c1, c2, 1, bias=False), nn.BatchNorm2d(c2), nn.SiLU())
-        scan = (c2, ssm_d_state, ssm_ratio, ssm_rank_ratio, ssm_dt_rank, ssm_conv, ssm_conv_bias)
-        self.ss2d = nn.Sequential(*(SS2D(*scan) for _ in range(n)))
+        self.ss2d = nn.Sequential()
+        for _ in range(n):
+            self.ss2d.append(
+                MambaYoloSS2D(
+                    c2,
+                    d_state=ssm_d_state,
+                    ssm_ratio=ssm_ratio,
+                    ssm_rank_ratio=ssm_rank_ratio,
+                    dt_rank=ssm_dt_rank,
+                    d_conv=ssm_conv,
+                    conv_bias=ssm_conv_bias,
+                )
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) -> (B, c2, H, W)."""
-        return self.branches(self.in_proj(channels_last(x)), self.ss2d)
+        return self._mixed(self.in_proj(channels_last(x)), self.ss2d)
 
 
 @register(source=SOURCE)
 class SimpleStem(nn.Module):
-    """Two strided convolutions: a picture at a quarter of its sides, rounded up.
+    """Two strided convs, from the image to a feature map of stride 4.
+
+    >>> SimpleStem(3, 32)(torch.zeros(1, 3, 64, 96)).shape
+    torch.Size([1, 32, 16, 24])
 
     Args:
-        c1: channels of the picture.
-        c2: channels that go out.
-        ks: side of the convolutions, odd, in pixels.
+        c1: channels of the image.
+        c2: output channels.
+        ks: kernel size of the convs, odd.
+
+    Raises:
+        ValueError: the kernel size is even.
     """
 
     def __init__(self, c1: int, c2: int, ks: int = 3):
@@ -205,18 +208,20 @@ class SimpleStem(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c1, H, W) -> (B, c2, H/4, W/4), sides rounded up."""
-        y: Tensor = self.conv(channels_last(x))
-        return y
+        """(B, c1, H, W) -> (B, c2, H / 4, W / 4), sides rounded up."""
+        return self.conv(channels_last(x))
 
 
 @register(source=SOURCE)
 class VisionClueMerge(nn.Module):
-    """Downsampling that loses no cell: the four cells of a square side by side, then a 1x1 convolution.
+    """Downsampling by 2 that loses nothing: four neighbouring positions become channels of one, then a 1x1 conv.
+
+    >>> VisionClueMerge(16, 32)(torch.zeros(1, 16, 8, 6)).shape
+    torch.Size([1, 32, 4, 3])
 
     Args:
-        c1: channels that come in.
-        c2: channels that go out.
+        c1: input channels.
+        c2: output channels.
     """
 
     def __init__(self, c1: int, c2: int):
@@ -224,16 +229,16 @@ class VisionClueMerge(nn.Module):
         self.pw_linear = ConvNormAct(nn.Conv2d(4 * c1, c2, 1), nn.BatchNorm2d(c2), nn.SiLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c1, H, W) -> (B, c2, H/2, W/2), sides rounded up; what is missing to an even side reads as zero."""
+        """(B, c1, H, W) -> (B, c2, H / 2, W / 2), sides rounded up. An odd side is padded with zeros."""
         H, W = x.shape[2:]
         if H % 2 or W % 2:
             x = F.pad(x, [0, W % 2, 0, H % 2])
-        squares = [x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)]
-        y: Tensor = self.pw_linear(channels_last(torch.cat(squares, dim=1)))
-        return y
+        # The order that the official weights want; nn.PixelUnshuffle has another.
+        quarters = [x[..., 0::2, 0::2], x[..., 1::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 1::2]]
+        return self.pw_linear(channels_last(torch.cat(quarters, dim=1)))
 
 
-@functools.cache
+@functools.cache  # said once in a process
 def _say_directions_are_ignored() -> None:
     LOGGER.warning(
         "Mamba-YOLO's blocks ignore the argument `directions`: nothing in their authors' code reads it, and the scan "

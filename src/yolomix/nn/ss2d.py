@@ -1,11 +1,11 @@
-"""SS2D as a layer: what Mamba-YOLO (arXiv:2406.05835) and VMamba (arXiv:2401.10166) have in common.
+"""The layer around a 2D selective scan: what Mamba-YOLO (arXiv:2406.05835) and VMamba (arXiv:2401.10166) share.
 
-A map goes through a projection, a depthwise convolution and an activation, is scanned in four directions that are
-summed, normalised over its channels, gated, and projected back. The papers differ in the activation, in the gate and
-the biases, and in the values at the start: see ``mamba_yolo.SS2D`` and ``vmamba.SS2D``.
+A feature map passes a projection, a depthwise conv and an activation. The 2D selective scan reads it: cross-scan, four
+selective scans, cross-merge. Layer norm, gate and a second projection follow. The papers differ in activation, gate,
+biases and init, see :class:`yolomix.nn.mamba_yolo_parts.MambaYoloSS2D` and :class:`yolomix.nn.vmamba.VMambaSS2D`.
 
-Everything between the two projections lies in channels-last memory, in which a 1x1 projection is one matrix product,
-a normalisation over channels reads neighbours and the scan needs no transposed copy.
+Between the two projections everything lies in channels-last memory. There a 1x1 projection is one matrix product, a
+layer norm reads contiguous values, and the scan needs no transposed copy.
 """
 
 from __future__ import annotations
@@ -17,31 +17,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolomix.nn.common import channels_last
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.ss2d import ss2d
 
-DIRECTIONS = 4
+DIRECTIONS = 4  # of the cross-scan: along rows, along columns, and both backwards
 
 
-class ScanMixer(nn.Module):
-    """Projection, depthwise convolution, four-direction scan, normalisation, gate, projection.
+class SS2D(nn.Module):
+    """Projection, depthwise conv, 2D selective scan, layer norm, gate, projection; the base of two papers' layers.
 
-    A paper's class adds ``in_proj`` (C to E channels for the scan, then E for the gate) and ``out_proj`` (back to C),
-    and sets the steps ``dt_projs_weight`` and ``dt_projs_bias`` to what its code starts from.
+    A subclass adds ``in_proj`` (C to E channels for the scan, then E more for the gate) and ``out_proj`` (back to C).
+    It also sets ``dt_projs_weight`` and ``dt_projs_bias``, the projection to Δ, to its paper's init.
+
+    >>> from yolomix.nn.vmamba import VMambaSS2D
+    >>> VMambaSS2D(16, d_state=4)(torch.zeros(1, 16, 7, 5)).shape
+    torch.Size([1, 16, 7, 5])
 
     Args:
-        d_model: channels C of the map.
-        d_state: numbers N that every channel remembers.
+        d_model: channels C of the feature map.
+        d_state: SSM state size N.
         d_expand: channels E between the projections.
-        d_inner: channels D of the scan; fewer than ``d_expand`` puts a projection down before it and one up after it.
-        dt_rank: numbers R from which a direction makes its steps; "auto" is C / 16, rounded up.
-        d_conv: side of the depthwise convolution, odd, in cells; 1 leaves it out.
-        conv_bias: whether that convolution has a bias.
+        d_inner: channels D of the scan. If fewer than E, one projection goes down before the scan and one up after it.
+        dt_rank: rank R of the low-rank Δ projection; "auto" is C / 16, rounded up.
+        d_conv: kernel size of the depthwise conv, odd; 1 leaves it out.
+        conv_bias: whether that conv has a bias.
         gate: whether the result is multiplied by a second projection of the input.
-        act: the activation after the convolution and of the gate.
+        act: the activation after the conv and of the gate.
 
     Raises:
-        ValueError: a width, a state or a side is below 1, or the side is even.
+        ValueError: a size is below 1, or the kernel size is even.
     """
 
     no_weight_decay: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
@@ -52,6 +57,7 @@ class ScanMixer(nn.Module):
     def __init__(
         self,
         d_model: int,
+        *,
         d_state: int,
         d_expand: int,
         d_inner: int,
@@ -65,7 +71,9 @@ class ScanMixer(nn.Module):
         R = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         _check(d_model=d_model, d_state=d_state, d_expand=d_expand, d_inner=d_inner, dt_rank=R, d_conv=d_conv)
         if d_conv % 2 == 0:
-            raise ValueError(f"SS2D needs an odd d_conv, so that maps keep their size, got {d_conv}; use {d_conv + 1}")
+            raise ValueError(
+                f"SS2D needs an odd d_conv, so that the feature map keeps its size, got {d_conv}. Use {d_conv + 1}"
+            )
         self.gate, self.d_expand, self.act = gate, d_expand, act
         self.conv2d: nn.Module = nn.Identity()
         if d_conv > 1:
@@ -75,7 +83,7 @@ class ScanMixer(nn.Module):
         if d_inner < d_expand:
             self.in_rank = nn.Conv2d(d_expand, d_inner, 1, bias=False)
             self.out_rank = nn.Linear(d_inner, d_expand, bias=False)
-        bound = d_inner**-0.5  # the default of nn.Linear, which these four projections are
+        bound = d_inner**-0.5  # the init of nn.Linear; officially these are four such layers, stacked
         self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, R + 2 * d_state, d_inner).uniform_(-bound, bound))
         self.dt_projs_weight = nn.Parameter(torch.zeros(DIRECTIONS, d_inner, R))
         self.dt_projs_bias = nn.Parameter(torch.zeros(DIRECTIONS, d_inner))
@@ -84,42 +92,48 @@ class ScanMixer(nn.Module):
         self.out_norm = nn.LayerNorm(d_inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix the cells of a map, (B, C, H, W) -> (B, C, H, W)."""
-        x = channels_last(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        u = project(self.in_proj, x, slice(0, self.d_expand)).permute(0, 3, 1, 2)  # (B, E, H, W)
-        y = self.scan(self.act(self.conv2d(u)))  # (B, H, W, E)
+        """(B, C, H, W) -> (B, C, H, W)."""
+        tokens = channels_last(x).permute(0, 2, 3, 1)  # (B, H, W, C)
+        u = project(self.in_proj, tokens, slice(0, self.d_expand)).permute(0, 3, 1, 2)  # (B, E, H, W)
+        y = self._scan(self.act(self.conv2d(u)))  # (B, H, W, E)
         if self.gate:
-            y = y * self.act(project(self.in_proj, x, slice(self.d_expand, None)))
+            y = y * self.act(project(self.in_proj, tokens, slice(self.d_expand, None)))
         return project(self.out_proj, y).permute(0, 3, 1, 2)
 
-    def scan(self, u: Tensor) -> Tensor:
-        """The sum of the four scans, normalised: (B, E, H, W) -> (B, H, W, E), computed in float32 or wider."""
-        wide = accum_dtype(u.dtype)
+    def _scan(self, u: Tensor) -> Tensor:
+        """2D selective scan and layer norm, (B, E, H, W) -> (B, H, W, E), computed in float32 or wider."""
+        accum = accum_dtype(u.dtype)
         if self.in_rank is not None:
             u = project(self.in_rank, u.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H, W)
-        A = -torch.exp(self.A_logs.to(wide))
+        A = -torch.exp(self.A_logs.to(accum))
         y = ss2d(u, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, A, self.Ds).permute(0, 2, 3, 1)
         norm = self.out_norm
-        y = F.layer_norm(y, norm.normalized_shape, norm.weight.to(wide), norm.bias.to(wide), norm.eps).to(u.dtype)
-        return y if self.out_rank is None else self.out_rank(y)
+        # Not norm(y): y is in the accumulation dtype, and the norm's own weights may be in half precision.
+        y = F.layer_norm(y, norm.normalized_shape, norm.weight.to(accum), norm.bias.to(accum), norm.eps).to(u.dtype)
+        if self.out_rank is not None:
+            y = self.out_rank(y)
+        return y
 
 
-def project(layer: nn.Conv2d | nn.Linear, x: Tensor, rows: slice = slice(None)) -> Tensor:
-    """Some output channels of a 1x1 projection, (B, H, W, C) -> (B, H, W, rows).
+def project(layer: nn.Conv2d | nn.Linear, x: Tensor, outputs: slice = slice(None)) -> Tensor:
+    """Some outputs of a linear layer or 1x1 conv, on tokens: (B, H, W, C) -> (B, H, W, outputs).
 
-    Taking the halves of a projection one by one gives each of them memory of its own; halves of one result would be
-    copied by the next convolution.
+    Taking the halves of a projection one by one gives each of them memory of its own. Halves of one result would be
+    copied by the next conv.
+
+    >>> project(nn.Conv2d(8, 32, 1), torch.zeros(1, 4, 6, 8), slice(0, 16)).shape
+    torch.Size([1, 4, 6, 16])
+
+    Args:
+        layer: the projection.
+        x: tokens, (B, H, W, C).
+        outputs: which of its output channels; by default all.
     """
-    bias = None if layer.bias is None else layer.bias[rows]
-    return F.linear(x, layer.weight.flatten(1)[rows], bias)
+    bias = None if layer.bias is None else layer.bias[outputs]
+    return F.linear(x, layer.weight.flatten(1)[outputs], bias)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """The same map, (B, C, H, W), in memory where the channels of a cell are neighbours; no copy if it lies so."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _check(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"SS2D needs {name} >= 1, got {number}")
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"SS2D needs {name} >= 1, got {size}")
