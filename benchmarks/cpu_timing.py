@@ -45,7 +45,7 @@ class Timing:
 
 
 def clock() -> tuple[str, Callable[[], float]]:
-    """CPU time of the process on one thread, which neighbours do not lengthen; the wall's on several."""
+    """CPU time of the process on one thread, which neighbours do not lengthen; wall-clock time on several."""
     return ("cpu", time.process_time) if torch.get_num_threads() == 1 else ("wall", time.perf_counter)
 
 

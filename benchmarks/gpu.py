@@ -1,4 +1,4 @@
-"""One command for whoever has a GPU: ``python -m benchmarks.gpu --out results.csv``, under eight minutes on one card.
+"""One command for whoever has a GPU: ``python -m benchmarks.gpu --out results.csv``, under eight minutes on one GPU.
 
 Parity with float64 first, on every stage: a wrong answer is never timed. Then the operators at Mamba-YOLO-T's stages S1
 to S4, batch 32, 8 and 1, float32 and bfloat16, forward and with gradients, against plain PyTorch, the four-copy

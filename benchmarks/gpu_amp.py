@@ -1,7 +1,7 @@
 """Mixed precision on a GPU, every family: ``python -m benchmarks.gpu_amp --out amp.csv``.
 
 Each detector trains 200 steps on the sample dataset in float32 and again with AMP, from the same weights on the same
-pictures. The file has a row per step with both losses. Exit code 1 if one was not a number or a training failed.
+images. The file has a row per step with both losses. Exit code 1 if one was not a number or a training failed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECIPE: dict[str, Any] = {
     "lr0": 0.001,
     "seed": 0,
     "cache": "ram",
-    "workers": 0,  # the same pictures in the same order
+    "workers": 0,  # the same images in the same order
     "val": False,
     "plots": False,
     "verbose": False,

@@ -1,4 +1,4 @@
-"""Whole detectors on a GPU: a picture through the network, and a training step."""
+"""Whole detectors on a GPU: an image through the network, and a training step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def batch(self) -> int:
-        """Pictures: what a user trains with, and one at a time."""
+        """Images: what a user trains with, and one at a time."""
         return (8 if self.model.endswith("-b") else 32) if self.train else 1
 
 
@@ -81,21 +81,21 @@ def build(name: str) -> Any:
 
 
 def inference(model: nn.Module, case: Case) -> Callable[[], object]:
-    """A picture through the network."""
-    pictures = torch.rand(case.batch, 3, SIDE, SIDE, device=DEVICE).to(memory_format=torch.channels_last)
+    """An image through the network."""
+    images = torch.rand(case.batch, 3, SIDE, SIDE, device=DEVICE).to(memory_format=torch.channels_last)
     network = torch.compile(model.eval()) if case.compiled else model.eval()
 
     @torch.no_grad()
     def run() -> object:
         with torch.autocast("cuda", torch.float16, enabled=case.amp):
-            return network(pictures)
+            return network(images)
 
     return run
 
 
 def training_step(model: Any, case: Case) -> Callable[[], Tensor]:
     """Forward, loss, backward and optimiser; the loss is returned."""
-    batch = pictures_with_boxes(case.batch)
+    batch = images_with_boxes(case.batch)
     optimiser = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
     scaler = torch.amp.GradScaler("cuda", enabled=case.amp)
     network = torch.compile(model) if case.compiled else model
@@ -112,12 +112,12 @@ def training_step(model: Any, case: Case) -> Callable[[], Tensor]:
     return step
 
 
-def pictures_with_boxes(count: int) -> dict[str, Tensor]:
-    """Random pictures with eight boxes each, as the loss of Ultralytics takes them."""
+def images_with_boxes(count: int) -> dict[str, Tensor]:
+    """Random images with eight boxes each, as the loss of Ultralytics takes them."""
     torch.manual_seed(0)
-    pictures = torch.rand(count, 3, SIDE, SIDE, device=DEVICE).to(memory_format=torch.channels_last)
+    images = torch.rand(count, 3, SIDE, SIDE, device=DEVICE).to(memory_format=torch.channels_last)
     middles = torch.rand(8 * count, 2, device=DEVICE) / 2 + 0.25
     sizes = torch.rand(8 * count, 2, device=DEVICE) / 4 + 0.05
     classes = torch.randint(80, (8 * count, 1), device=DEVICE).float()
     index = torch.arange(count, device=DEVICE).repeat_interleave(8).float()
-    return {"img": pictures, "batch_idx": index, "cls": classes, "bboxes": torch.cat([middles, sizes], 1)}
+    return {"img": images, "batch_idx": index, "cls": classes, "bboxes": torch.cat([middles, sizes], 1)}

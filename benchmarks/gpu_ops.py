@@ -144,7 +144,7 @@ def work(function: Function, problem: Problem, backward: bool) -> Callable[[], o
 
 
 def check(op: str, name: str, function: Function, dtype: torch.dtype) -> None:
-    """Raise unless outputs and all gradients agree with float64 on every stage, with one picture or two.
+    """Raise unless outputs and all gradients agree with float64 on every stage, with one image or two.
 
     Raises:
         RuntimeError: they do not; nothing of this contestant may be timed.

@@ -1,6 +1,6 @@
 """Whole detectors on a CPU: ``python -m benchmarks.models [--threads 1] [--out FILE.csv] [--quick]``.
 
-One picture of 640 pixels through Mamba-YOLO-T, our other detectors and stock ones of Ultralytics, in turn; and a
+One image of 640 pixels through Mamba-YOLO-T, our other detectors and stock ones of Ultralytics, in turn; and a
 training step, batch 8 at 320 pixels, of Mamba-YOLO-T with the Numba kernels and with plain PyTorch.
 """
 
@@ -37,14 +37,14 @@ def build(name: str) -> Any:
 
 
 def inference(model: Any, side: int) -> Work:
-    """One picture through the network, as Ultralytics predicts: evaluated, fused."""
-    picture = torch.rand(1, 3, side, side)
-    return torch.no_grad()(functools.partial(model.eval().fuse(verbose=False), picture))
+    """One image through the network, as Ultralytics predicts: evaluated, fused."""
+    image = torch.rand(1, 3, side, side)
+    return torch.no_grad()(functools.partial(model.eval().fuse(verbose=False), image))
 
 
 def training_step(model: Any, count: int, side: int, backend: str) -> Work:
     """Forward, loss, backward and optimiser with every operator by one backend."""
-    batch = pictures_with_boxes(count, side)
+    batch = images_with_boxes(count, side)
     optimiser = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
@@ -56,8 +56,8 @@ def training_step(model: Any, count: int, side: int, backend: str) -> Work:
     return step
 
 
-def pictures_with_boxes(count: int, side: int) -> dict[str, Tensor]:
-    """Random pictures with eight boxes each, as the loss of Ultralytics takes them."""
+def images_with_boxes(count: int, side: int) -> dict[str, Tensor]:
+    """Random images with eight boxes each, as the loss of Ultralytics takes them."""
     torch.manual_seed(0)
     boxes = torch.cat([torch.rand(8 * count, 2) / 2 + 0.25, torch.rand(8 * count, 2) / 4 + 0.05], 1)
     return {
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of our kernels")
     parser.add_argument("--out", type=Path, help="CSV file; default: that of this machine in benchmarks/results")
-    parser.add_argument("--quick", action="store_true", help="two small detectors, small pictures: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="two small detectors, small images: does it run at all?")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     effort, names, side, count, step_side = CAREFUL, DETECTORS, 640, 8, 320

@@ -1,9 +1,9 @@
 """Operators on a CPU: ``python -m benchmarks.ops [--threads 1] [--out FILE.csv] [--quick]``.
 
-The scan and the four-direction map scan at the stages S1 to S4 of Mamba-YOLO-T at 640 pixels, forward, backward and
+The scan and the 2D selective scan at the stages S1 to S4 of Mamba-YOLO-T at 640 pixels, forward, backward and
 both, by every backend and peer in turn; attention in small groups by products and by PyTorch's own function. An answer
-that differs from float64 is never timed. ``share`` is the part of the machine's limit that a row reaches: the time of
-as many steps of states in the first-level cache, over its own.
+that differs from float64 is never timed. ``share`` is the fraction of the L1-resident peak that a row reaches: the time
+of as many states and time steps in the first-level cache, over its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.table import Table, file_for
 from yolomix.ops.ss2d import ss2d
 
 STAGES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}  # channels, side, rank
-PICTURE = {"S1": 1, "S2": 2, "S3": 5, "S4": 2}  # map scans of Mamba-YOLO-T
+IMAGE = {"S1": 1, "S2": 2, "S3": 5, "S4": 2}  # 2D selective scans of Mamba-YOLO-T for one image
 TWICE = {"S1 at 1280": (64, 320, 2)}
 TINY = {"S1": (16, 4, 1), "S2": (16, 4, 1), "S3": (16, 3, 1), "S4": (16, 2, 2)}  # for the benchmark's own test
 STATES = 16
@@ -145,9 +145,9 @@ def main(argv: list[str] | None = None) -> int:
     measure(table, "scan", scan_arguments, stages, peers.scans(), (FORWARD, BACKWARD, BOTH), state_ns, effort)
     scans = peers.map_scans()
     found = measure(table, "ss2d", map_arguments, stages, scans, (FORWARD, BACKWARD, BOTH), state_ns, effort)
-    picture = sum(count * found[stage, FORWARD].quantiles()[1] for stage, count in PICTURE.items())
+    image_ms = sum(count * found[stage, FORWARD].quantiles()[1] for stage, count in IMAGE.items())
     row = {"what": "ss2d", "shape": "1 S1 + 2 S2 + 5 S3 + 2 S4", "dtype": "float32", "pass": FORWARD}
-    table.add(row | {"backend": "numba"}, Timing(None, [picture]))
+    table.add(row | {"backend": "numba"}, Timing(None, [image_ms]))
     only = {"numba": scans["numba"]}
     measure(table, "ss2d", map_arguments, twice, only, (FORWARD,), state_ns, effort)
     for what, shapes in (attention.TINY if options.quick else attention.SHAPES).items():
