@@ -1,7 +1,8 @@
 """A graft leaves the outputs of every model that Ultralytics ships as they were, bit for bit, with all its weights.
 
 By default the YAMLs whose smallest scale builds in a second, and every block in one model per family and task.
-``YOLOMIX_TEST_FULL=1`` adds the heavy YAMLs, and every block alone in every family, task and place at two sizes.
+``YOLOMIX_TEST_FULL=1`` adds the heavy YAMLs, and every block alone in every family and task, at two insertion points
+and two sizes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from ultralytics.nn import tasks
 
 import yolomix
 import yolomix.nn
-from yolomix.grafting import Graft
+from yolomix import ModelEdit
 from yolomix.hooks import load
-from yolomix.host import weights
 from yolomix.nn.registry import BLOCKS, register
 
 FULL = os.environ.get("YOLOMIX_TEST_FULL", "0") not in ("", "0")
@@ -47,14 +47,14 @@ CLASSES = {
 FAMILIES = ("yolov8n", "yolo11n", "yolo12n", "yolo26n")
 TASKS = ("", "-seg", "-pose", "-obb", "-cls")
 ARGUMENTS = {"HaloAttention": (2, 1)}
-SHRINKING = ("SimpleStem", "VisionClueMerge")  # halve or quarter the map, which a graft has to refuse
+SHRINKING = ("SimpleStem", "VisionClueMerge")  # halve or quarter the feature map, which a graft has to refuse
 HOLDERS = ("SameWidth", "ZeroGate")  # need a block of their own
 EVERY = sorted({b.cls: b.name for b in BLOCKS.values() if b.cls.__module__.startswith("yolomix.")}.values())
 GRAFTED = [name for name in EVERY if name not in (*SHRINKING, *HOLDERS)]
 
 
 class Cheap(nn.Module):
-    """One number per channel: what is tested is where it goes."""
+    """One value per channel: what is tested is where it goes."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -110,14 +110,14 @@ def outputs(model: Any, *size: int) -> list[Tensor]:
         return flat(model(torch.rand(1, 3, *size)))
 
 
-def assert_same(stock: Any, graft: Graft, *sizes: tuple[int, int]) -> Any:
+def assert_same(stock: Any, graft: ModelEdit, *sizes: tuple[int, int]) -> Any:
     """The grafted model has all weights of the stock model and its outputs."""
     model = built(graft.graph.model)
     stock_tensors = len(stock.state_dict())
     model.load(stock, verbose=False)
     report = load.report_of(model)
     assert report is not None
-    assert (report.copied, report.source_tensors, report.missing()) == (stock_tensors, stock_tensors, "")
+    assert (len(report.copied), report.source_tensors, report.missing) == (stock_tensors, stock_tensors, [])
     if hasattr(stock, "txt_feats"):
         model.txt_feats = stock.txt_feats  # random in every new model, not a weight
     assert torch.equal(torch.as_tensor(model.stride), torch.as_tensor(stock.stride))
@@ -136,8 +136,8 @@ def test_every_stock_yaml(name: str) -> None:
     model = described(YAMLS[name])
     stock = built(model)
     graft = yolomix.graft(model, "Cheap", ["backbone", "head-inputs"])
-    wrapped = [x.index for x in graft.base.layers[:-1] if x.channels is not None and x.mapped]
-    graft = graft.graft("Cheap", wrapped, mode="wrap")
+    wrapped = [x.index for x in graft.base.layers[:-1] if x.channels is not None and not x.reads_text]
+    graft = graft.wrap("Cheap", wrapped)
     made = assert_same(stock, graft, (64, 128))
     assert sum(k.endswith(".gate") for k in made.state_dict()) == sum(None is k for k in graft.graph.origin) + len(
         wrapped
@@ -149,11 +149,11 @@ def pairs() -> list[str]:
     return [n for n in names if n.replace("n", "", 1) + ".yaml" in YAMLS]
 
 
-def with_every_block(name: str) -> Graft:
+def with_every_block(name: str) -> ModelEdit:
     """All blocks, one after the other, at p5 and at what the head reads."""
     graft = yolomix.edit(f"{name}.yaml")
     for block in GRAFTED:
-        graft = graft.graft(block, ["p5", "head-inputs"], args=ARGUMENTS.get(block, ()))
+        graft = graft.insert(block, ["p5", "head-inputs"], args=ARGUMENTS.get(block, ()))
     return graft
 
 
@@ -167,11 +167,11 @@ def test_every_block_at_full_size_and_in_a_rectangle() -> None:
 
 
 @full
-@pytest.mark.parametrize("place", ["p5", "head-inputs"])
+@pytest.mark.parametrize("point", ["p5", "head-inputs"])
 @pytest.mark.parametrize("block", GRAFTED)
 @pytest.mark.parametrize("name", pairs())
-def test_every_block_alone(name: str, block: str, place: str) -> None:
-    graft = yolomix.graft(f"{name}.yaml", block, place, args=ARGUMENTS.get(block, ()))
+def test_every_block_alone(name: str, block: str, point: str) -> None:
+    graft = yolomix.graft(f"{name}.yaml", block, point, args=ARGUMENTS.get(block, ()))
     assert_same(built(described(f"{name}.yaml")), graft, (640, 640), (608, 352))
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from yolomix import hooks
 
 if TYPE_CHECKING:
-    from yolomix.grafting import edit as edit
-    from yolomix.grafting import graft as graft
+    from yolomix.editing import ModelEdit as ModelEdit
+    from yolomix.editing import edit as edit
+    from yolomix.editing import graft as graft
     from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
     from yolomix.transferring import transfer as transfer
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ModelEdit": "yolomix.editing",
     "YOLO": "yolomix.host.yolo",
-    "edit": "yolomix.grafting",
-    "graft": "yolomix.grafting",
+    "edit": "yolomix.editing",
+    "graft": "yolomix.editing",
     "register": "yolomix.nn.registry",
     "transfer": "yolomix.transferring",
 }
-__all__ = ["YOLO", "__version__", "edit", "graft", "register", "transfer"]
+__all__ = ["YOLO", "ModelEdit", "__version__", "edit", "graft", "register", "transfer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,21 @@
-"""Weights from one model into another, whatever their layers are numbered, with a report."""
+"""Weights from one model into another, whatever their layer indices: align, load, compare; and a report."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
-from yolomix.surgery.report import Report
+from yolomix.host import weights
+from yolomix.host.weights import Model
+from yolomix.surgery.align import Order, align, fitting, plain, seated
+from yolomix.surgery.report import Fate, Report, TensorFate
+
+Load = Callable[[Model, Model], None]  # target and source: loads what has the same name and shape
+Key = tuple[int | None, str]  # a layer of the source, and a tensor's plain name in it
 
 
 def transfer(source: Any, target: Any, save: str | Path | None = None, any_task: bool = False) -> Report:
@@ -15,6 +23,21 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
 
     The same happens inside ``model.load(...)`` and ``train(pretrained=...)`` of Ultralytics, which report in the log
     and in ``weights/transfer.txt`` of the run. The class count and the class names are handled as Ultralytics does.
+
+    >>> import yolomix
+    >>> Path("small.yaml").write_text('''
+    ... nc: 2
+    ... backbone: [[-1, 1, Conv, [16, 3, 2]]]
+    ... head: [[[0], 1, Detect, [nc]]]
+    ... ''') and None
+    >>> Path("grafted.yaml").write_text('''
+    ... nc: 2
+    ... backbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, MLLABlock, [4]]]
+    ... head: [[[1], 1, Detect, [nc]]]
+    ... ''') and None
+    >>> report = transfer(yolomix.YOLO("small.yaml"), "grafted.yaml", save="grafted.pt")
+    >>> report.complete, report.missing, report.left_at_init[0]
+    (True, [], 'model.1.cpe1.weight')
 
     Args:
         source: a checkpoint file or a model.
@@ -29,14 +52,7 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
         FileNotFoundError: no such file.
         FileExistsError: ``save`` is the source.
     """
-    from yolomix.host import weights
-
-    if save is None and isinstance(target, str | Path):
-        raise ValueError(f"transfer into {str(target)!r} builds a model; give save='name.pt' to keep it, or a YOLO")
-    if save is not None and Path(save).suffix != ".pt":
-        raise ValueError(f"a model with weights is saved as .pt, got {str(save)!r}")
-    if save is not None and isinstance(source, str | Path) and Path(save).resolve() == Path(source).resolve():
-        raise FileExistsError(f"{save} is the source, which stays as it is; give another file name: save=...")
+    _check_save(source, target, save)
     given = weights.read(source) if isinstance(source, str | Path) else _module(source, "source")
     taken = weights.from_yaml(target) if isinstance(target, str | Path) else _module(target, "target")
     if given.task != taken.task and not any_task:
@@ -44,16 +60,113 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
             f"the source is a {given.task} model and the target a {taken.task} model; give any_task=True to copy the "
             "layers that they share"
         )
-    report = weights.copy_weights(given, taken)
+    report = copy_weights(given, taken)
     if save is not None:
         file = weights.write(taken, save)
         report.save(file.with_name(f"{file.stem}-transfer.txt"))
     return report
 
 
-def _module(model: Any, role: str) -> Any:
+def copy_weights(source: Model, target: Model, order: Order | None = None, load: Load = weights.load_by_name) -> Report:
+    """Align, load, compare.
+
+    Args:
+        source: a model of Ultralytics.
+        target: the model that receives.
+        order: per layer of the target the layer of the source; by default found by what fits.
+        load: what loads tensors by name and shape: Ultralytics' own function.
+
+    Raises:
+        ValueError: not one tensor was copied.
+    """
+    order = order or align(list(source.model), list(target.model))
+    moved = load_aligned(source, target, order, load)
+    report = compare(source, target, order, moved)
+    # The counters of norms, of one element each, fit everywhere.
+    if not any(t.elements > 1 for t in report.of(Fate.COPIED)):
+        missing = report.explain_missing()
+        raise ValueError(f"no weight was copied from {report.source} into {report.target}:\n{missing}")
+    return report
+
+
+def load_aligned(source: Model, target: Model, order: Order, load: Load) -> bool:
+    """Seat the source's layers under the indices of the target and load them; whether any had to move."""
+    layers = seated(list(source.model), list(target.model), order)
+    if [*layers] == [*source.model]:
+        load(target, source)
+        return False
+    reseated = copy(source)  # another module around the same layers: the source itself stays as it is
+    reseated._modules = {**source._modules, "model": layers}
+    load(target, reseated)
+    return True
+
+
+def compare(source: Model, target: Model, order: Order, moved: bool = False) -> Report:
+    """What became of every tensor, from the values that both models hold now."""
+    names: dict[Key, str] = {}
+    values: dict[Key, torch.Tensor] = {}
+    for i, layer in enumerate(source.model):
+        for name, tensor in layer.state_dict().items():
+            names[i, plain(layer, name)] = f"model.{i}.{name}"
+            values[i, plain(layer, name)] = tensor
+    other_classes = getattr(source, "names", None) != getattr(target, "names", None)
+    found = []
+    unused = dict(names)
+    for j, layer in enumerate(target.model):
+        reordered = other_classes and j == len(order) - 1
+        for name, tensor in layer.state_dict().items():
+            key = order[j], plain(layer, name)
+            fate, why = _fate(values.get(key), tensor, reordered)
+            source_name = unused.pop(key, "")
+            kind = type(layer).__name__
+            found.append(TensorFate(f"model.{j}.{name}", j, kind, fate, tensor.numel(), why, source_name))
+    for key, name in sorted(unused.items(), key=lambda item: (item[0][0] or 0, item[0][1])):
+        i = key[0] or 0
+        kind = type(source.model[i]).__name__
+        found.append(TensorFate(name, i, kind, Fate.UNUSED, values[key].numel(), "", name))
+    predicted = fitting(list(source.model), list(target.model), order)
+    return Report(_named(source, "pt_path"), _named(target), tuple(found), predicted, len(values), moved)
+
+
+def _fate(given: torch.Tensor | None, now: torch.Tensor, reordered: bool) -> tuple[Fate, str]:
+    """What became of one tensor of the target, and why.
+
+    Args:
+        given: the source's tensor, (...) of any shape; None when it has none.
+        now: the target's tensor, (...) of any shape.
+        reordered: whether it is in a head of other class names, which Ultralytics sorts by name.
+    """
+    if given is None:
+        return Fate.LEFT_AT_INIT, ""
+    if given.shape != now.shape:
+        return Fate.SHAPE_DIFFERS, f"{tuple(given.shape)} -> {tuple(now.shape)}"
+    if torch.equal(given.to(now.device, now.dtype), now):
+        return Fate.COPIED, ""
+    if reordered:
+        return Fate.COPIED, "rows in the order of the class names"
+    return Fate.LEFT_AT_INIT, "it fits and did not arrive"
+
+
+def _check_save(source: Any, target: Any, save: str | Path | None) -> None:
+    """Raise if the result would be lost or written over the source."""
+    if save is None:
+        if isinstance(target, str | Path):
+            raise ValueError(f"transfer into {str(target)!r} builds a model; give save='name.pt' to keep it, or a YOLO")
+        return
+    if Path(save).suffix != ".pt":
+        raise ValueError(f"a model with weights is saved as .pt, got {str(save)!r}")
+    if isinstance(source, str | Path) and Path(save).resolve() == Path(source).resolve():
+        raise FileExistsError(f"{save} is the source, which stays as it is; give another file name: save=...")
+
+
+def _module(model: Any, role: str) -> Model:
     """The module of a model, which a YOLO has inside."""
-    inside = model if isinstance(getattr(model, "model", None), nn.Sequential) else getattr(model, "model", None)
-    if not isinstance(getattr(inside, "model", None), nn.Sequential):
+    inside = model if weights.is_layered(model) else getattr(model, "model", None)
+    if not weights.is_layered(inside):
         raise TypeError(f"the {role} is a file, a YOLO or its model, got {type(model).__name__}")
     return inside
+
+
+def _named(model: Model, file: str = "") -> str:
+    """A model's file if that attribute has one, else what it was built from."""
+    return str(getattr(model, file, None) or model.yaml.get("yaml_file") or type(model).__name__)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from yolomix.surgery.graph import sources
-from yolomix.surgery.layers import Layer
+from yolomix.surgery.graph import Layer, sources
 
 MODEL: dict[str, Any] = {
     "nc": 3,

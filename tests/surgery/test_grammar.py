@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolomix.surgery.grammar import GraftNameError, Name, Part, arguments, is_graft, parse, written
+from yolomix.surgery.grammar import GraftNameError, Name, Part, arguments, parse, written
 
 VALUES = st.recursive(
     st.one_of(
@@ -82,13 +82,13 @@ def test_any_text_is_a_name_or_a_name_error(text: str) -> None:
         ("yolo11n+A(2,1@p5.yaml", "needed ',' or ')', got '@'", "@"),
         ("yolo11n+A(2,1.yaml", "the bracket that opens here is not closed", "("),
         ("yolo11n+A([2,1)@p5", "needed ',' or ']', got ')'", ")"),
-        ("yolo11n+A2,1)@p5", "needed '(' and arguments, or '@' and a place, got ','", ","),
+        ("yolo11n+A2,1)@p5", "needed '(' and arguments, or '@' and an insertion point, got ','", ","),
         ("yolo11n+A(x)@p5", "needed a number, True, False, None, a quoted text or a list, got 'x'", "x"),
         ("yolo11n+A(__import__('os'))@p5", "needed a number", "__import__"),
         ("yolo11n+A( 1)@p5", "needed a number, True, False, None, a quoted text or a list, got ' '", " 1"),
         ("yolo11n+A(1+1)@p5", "needed ',' or ')', got '+'", "+1)"),
-        ("yolo11n+A@", "needed a place, like p5, neck", None),
-        ("yolo11n+A@p5:warp", r"needed one of after, wrap, replace, plain after ':' (near: wrap), got 'w'", "warp"),
+        ("yolo11n+A@", "needed an insertion point, like p5, neck", None),
+        ("yolo11n+A@p5:warp", "one of after, wrap, replace, plain after ':' (did you mean wrap?), got 'w'", "warp"),
         ("yolo11n+A*0@p5", "needed a number of repeats after '*', got '0'", "0@"),
         ("yolo11n+", "needed the name of a block, got the end", None),
         ("yolo11n+A@p5 +B@p4", "needed '+' and another graft, or the end, got ' '", " +B"),
@@ -103,14 +103,6 @@ def test_errors_point_at_the_character(text: str, what: str, caret: str | None) 
     assert what in message
     assert shown.strip() == text
     assert pointer.index("^") - 2 == (len(text) if caret is None else text.index(caret))
-
-
-def test_a_file_of_that_name_is_a_file(tmp_path) -> None:
-    file = tmp_path / "yolo11n+A@p5.yaml"
-    assert is_graft(file)
-    file.write_text("")
-    assert not is_graft(file)
-    assert not is_graft(tmp_path / "a+b" / "yolo11n.yaml")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_end_is_the_last_graft() -> None:
     assert graph.insert([graph.end(4)], [-1, 1, "Second", []]).rows[6][2] == "Second"
 
 
-def test_a_reader_of_minus_one_gets_a_relative_number_where_the_row_above_is_another() -> None:
+def test_a_reader_of_minus_one_gets_a_relative_index_where_the_row_above_is_another() -> None:
     described = {
         "backbone": [[-1, 1, "A", []], [-1, 1, "B", []], [0, 1, "C", []]],
         "head": [[-1, 1, "D", []], [[1, 3], 1, "Head", []]],
@@ -120,7 +120,7 @@ def test_a_reader_of_minus_one_gets_a_relative_number_where_the_row_above_is_ano
     ("at", "text"),
     [
         (11, r"layer 11 \(Detect\) is the head; a model needs it"),
-        (0, r"layer 0 \(Conv\) reads the picture; only a layer that reads one layer can go"),
+        (0, r"layer 0 \(Conv\) reads the image; only a layer that reads one layer can go"),
         (6, r"layer 6 \(Concat\) reads several layers \[5, 2\]"),
     ],
 )

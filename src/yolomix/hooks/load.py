@@ -1,4 +1,4 @@
-"""Weights into a model with other layer indices: around ``BaseModel.load``, and the report beside a training's weights."""
+"""Weights into a model with other layer indices, around ``BaseModel.load``, and their report beside a run's weights."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Channels and strides of every layer of a model description, without its weights."""
+"""Channels and strides of every layer of a model dictionary, without its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,18 +11,21 @@ from torch import Tensor, nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2fAttn
 
-from yolomix.surgery.graph import sources
-from yolomix.surgery.layers import Layer
+from yolomix.surgery.graph import Layer, sources
 
-SIDE = 256  # picture side in pixels: what Ultralytics itself measures strides with
+SIZE = 256  # height and width of the image in pixels: what Ultralytics itself measures strides with
 Shape = tuple[int | None, int | None]  # channels and stride
-WITH_TEXT = ("C2fAttn", "ImagePoolingAttn")  # layers that take a text beside the map
+WITH_TEXT = ("C2fAttn", "ImagePoolingAttn")  # layers that read a text beside the feature map
 
 
 def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
-    """What is known of every layer: built on the meta device, where a tensor has a shape and no numbers.
+    """What is known of every layer: built on the meta device, where a tensor has a shape and no values.
 
     A block that cannot be built or run there is built on the CPU, together with the rest.
+
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> [(layer.module, layer.channels, layer.stride) for layer in survey(model)]
+    [('Conv', 16, 2), ('Detect', None, None)]
 
     Args:
         model: a model dictionary.
@@ -36,27 +38,19 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
         shapes, built = _traced(model, "meta", False)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
         shapes, built = _traced(model, "cpu", partial)
-    rows, backbone = model["backbone"] + model["head"], len(model["backbone"])
+    backbone = len(model["backbone"])
     layers = []
-    for i, (f, n, module, _) in enumerate(rows):
+    for i, (source, n, module, _) in enumerate([*model["backbone"], *model["head"]]):
         channels, stride = shapes[i] if i < len(shapes) else (None, None)
-        sizes = sum(p.numel() for p in built[i].parameters()), len(built[i].state_dict())
-        reads = tuple(sources(f, i))
-        layers.append(Layer(i, reads, n, module, channels, stride, *sizes, i < backbone, module not in WITH_TEXT))
+        parameters = sum(p.numel() for p in built[i].parameters())
+        tensors = len(built[i].state_dict())
+        reads = tuple(sources(source, i))
+        known = (channels, stride, parameters, tensors)
+        layers.append(Layer(i, reads, n, module, *known, backbone=i < backbone, reads_text=module in WITH_TEXT))
     return tuple(layers)
 
 
-def described(name: str | Path) -> dict[str, Any]:
-    """The model dictionary of any name of a model YAML that ``YOLO`` takes.
-
-    Raises:
-        FileNotFoundError: no such file.
-    """
-    model: dict[str, Any] = tasks.yaml_model_load(name)
-    return model
-
-
-def prepared(model: dict[str, Any]) -> dict[str, Any]:
+def _prepared(model: dict[str, Any]) -> dict[str, Any]:
     """A copy whose scale is chosen and whose rows download nothing: both are defaults that Ultralytics warns about."""
     model = deepcopy(model)
     if model.get("scales") and not model.get("scale"):
@@ -69,13 +63,13 @@ def prepared(model: dict[str, Any]) -> dict[str, Any]:
 
 def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Shape], nn.Sequential]:
     """Channels and stride of every layer but the head, and the layers."""
-    model = prepared(model)
+    model = _prepared(model)
     with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
         layers, _ = tasks.parse_model(model, ch=model.get("channels", 3), verbose=False)
         layers.eval()
         shapes: list[Shape] = []
         try:
-            for y in _outputs(layers, torch.zeros(1, model.get("channels", 3), SIDE, SIDE)):
+            for y in _outputs(layers, torch.zeros(1, model.get("channels", 3), SIZE, SIZE)):
                 shapes.append(_shape(y))
         except (RuntimeError, TypeError, ValueError) as error:
             if not partial:
@@ -86,19 +80,21 @@ def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Sha
 
 
 def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
-    """What each layer but the head gives, as the ``predict`` of Ultralytics' models runs them."""
-    text = torch.zeros(1, 1, 512)
+    """What each layer but the head gives to an image (B, C, H, W), as ``predict`` of Ultralytics' models runs them."""
+    text = torch.zeros(1, 1, 512)  # (B, texts, channels)
     y: list[Any] = []
     rows: list[Any] = list(layers)[:-1]
     for m in rows:
-        if m.f != -1:
-            x = y[m.f] if isinstance(m.f, int) else [x if j == -1 else y[j] for j in m.f]
+        if isinstance(m.f, list):
+            x = [x if j == -1 else y[j] for j in m.f]
+        elif m.f != -1:
+            x = y[m.f]
         if isinstance(m, C2fAttn):
             x = m(x, text)
         elif type(m).__name__ == "ImagePoolingAttn":
             text = m(x, text)
             yield text
-            y.append(x)
+            y.append(x)  # the models keep what it read as its output, and go on with the text
             continue
         else:
             x = m(x)
@@ -107,7 +103,7 @@ def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
 
 
 def _shape(y: Any) -> Shape:
-    """Channels and stride of a map; (None, None) of anything else."""
+    """Channels and stride of a feature map (B, C, H, W); (None, None) of anything else."""
     if not isinstance(y, Tensor) or y.ndim != 4:
         return None, None
-    return y.shape[1], SIDE // y.shape[3] if y.shape[3] else None
+    return y.shape[1], SIZE // y.shape[3] if y.shape[3] else None

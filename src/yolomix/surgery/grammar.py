@@ -3,9 +3,9 @@
 ::
 
     name   = base "+" graft {"+" graft} [".yaml" | ".yml" | ".pt"]
-    graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" place {"," place} {":" word}
+    graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" point {"," point} {":" word}
              the last values may have names: (2, residual=False, mlp=plain)
-    place  = what `yolomix.surgery.places.resolve` takes: p5, 10, neck, head-inputs, C2PSA, C2*, *
+    point  = an insertion point, see `yolomix.surgery.insertion.resolve`: p5, 10, neck, head-inputs, C2PSA, C2*, *
     word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
     value  = number | True | False | None | "text" | 'text' | [value, ..]
 """
@@ -23,6 +23,7 @@ SUFFIXES = (".yaml", ".yml", ".pt")
 MODES = ("after", "wrap", "replace")
 WORDS = (*MODES, "plain")
 CONSTANTS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+NAME, ARGUMENTS = " is no file, and as a name with grafts", " as arguments"  # what a text was read as, for errors
 
 
 @dataclass(frozen=True)
@@ -48,39 +49,45 @@ class Name:
 
     @property
     def is_yaml(self) -> bool:
-        """Whether it means a model without weights; a name without suffix means weights, as Ultralytics reads it."""
+        """Whether it means a model without weights; a name without suffix means weights, as Ultralytics reads it.
+
+        >>> parse("yolo11n+MLLABlock@p5.yaml").is_yaml, parse("yolo11n+MLLABlock@p5").is_yaml
+        (True, False)
+        """
         return self.base.endswith((".yaml", ".yml"))
 
 
-NAME, ARGUMENTS = " is no file, and as a name with grafts", " as arguments"
-
-
 class GraftNameError(ValueError):
-    """A name that does not follow the grammar, shown with a caret under the character."""
+    """A name that does not follow the grammar, shown with a caret under the character.
+
+    >>> print(GraftNameError("yolo11n+", 8, "needed the name of a block, got the end"))
+    'yolo11n+' is no file, and as a name with grafts: needed the name of a block, got the end
+      yolo11n+
+              ^
+    """
 
     def __init__(self, text: str, at: int, what: str, intro: str = NAME) -> None:
         super().__init__(f"{text!r}{intro}: {what}\n  {text}\n  {' ' * at}^")
 
 
-def is_graft(name: str | Path) -> bool:
-    """Whether a model name is one of these and no file of that name exists."""
-    return "+" in Path(name).name and not Path(name).is_file()
-
-
 def parse(name: str) -> Name:
     """Take a name apart.
+
+    >>> found = parse("yolo11n+HaloAttention(2,1)@p4,p5:wrap.yaml")
+    >>> found.base, found.parts[0].block, found.parts[0].args, found.parts[0].at, found.parts[0].mode
+    ('yolo11n.yaml', 'HaloAttention', (2, 1), ('p4', 'p5'), 'wrap')
 
     Raises:
         ValueError: it does not follow the grammar; the message points at the character.
     """
-    suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
+    suffix = _suffix(name)
     end = len(name) - len(suffix)
     found = re.search(r"\+(?=[^/\\]*$)", name[:end])
     plus = found.start() if found else end
     base = name[:plus]
     if not found or not Path(base).name or base.endswith(("/", "\\")):
         raise GraftNameError(name, plus, "needed a model, '+' and a graft, as in yolo11n+HaloAttention@p5.yaml")
-    own = next((s for s in SUFFIXES if base.endswith(s)), "")
+    own = _suffix(base)
     if own and suffix and own != suffix:
         raise GraftNameError(
             name, end, f"the base is a {own} file and the name ends in {suffix}; one of them is enough"
@@ -98,6 +105,9 @@ def arguments(text: str) -> list[Any]:
 
     One pair of brackets around everything is that of a model YAML and means nothing.
 
+    >>> arguments("2,1,residual=False")
+    [2, 1, {'residual': False}]
+
     Raises:
         ValueError: they are none; the message points at the character.
     """
@@ -111,16 +121,30 @@ def arguments(text: str) -> list[Any]:
 
 
 def written(parts: Iterable[Part]) -> str:
-    """The text of grafts: what :func:`parse` reads."""
-    return "".join(
-        f"+{p.block}"
-        + (f"({','.join(map(_argument, p.args))})" if p.args else "")
-        + (f"*{p.n}" if p.n != 1 else "")
-        + f"@{','.join(p.at)}"
-        + (f":{p.mode}" if p.mode != "after" else "")
-        + (":plain" if p.gate is False and p.mode != "replace" else "")
-        for p in parts
-    )
+    """The text of grafts: what :func:`parse` reads.
+
+    >>> written([Part("HaloAttention", ("p5",), (2, 1), gate=False)])
+    '+HaloAttention(2,1)@p5:plain'
+    """
+    return "".join(map(_written, parts))
+
+
+def _suffix(name: str) -> str:
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+
+
+def _written(part: Part) -> str:
+    text = f"+{part.block}"
+    if part.args:
+        text += f"({','.join(map(_argument, part.args))})"
+    if part.n != 1:
+        text += f"*{part.n}"
+    text += f"@{','.join(part.at)}"
+    if part.mode != "after":
+        text += f":{part.mode}"
+    if part.gate is False and part.mode != "replace":
+        text += ":plain"
+    return text
 
 
 def _argument(value: Any) -> str:
@@ -135,7 +159,7 @@ def _is_word(value: Any) -> bool:
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{','.join(_value(v) for v in value)}]"
+        return f"[{','.join(map(_value, value))}]"
     return repr(value)
 
 
@@ -169,10 +193,10 @@ class _Reader:
             raise self.error("the name of a block")
         args = self.values(")", self.at - 1) if self.match(r"\(") else []
         n = self.repeats() if self.match(r"\*") else 1
-        self.take("@", "'@' and a place" if args else "'(' and arguments, or '@' and a place")
-        at = [self.place()]
+        self.take("@", "'@' and an insertion point" if args else "'(' and arguments, or '@' and an insertion point")
+        at = [self.point()]
         while self.match(","):
-            at.append(self.place())
+            at.append(self.point())
         mode, gate = self.words()
         return Part(block, tuple(at), tuple(args), n, mode, gate, start)
 
@@ -182,11 +206,11 @@ class _Reader:
             raise self.error("a number of repeats after '*'")
         return int(digits)
 
-    def place(self) -> str:
-        place = self.match(r"[\w.*?-]+")
-        if place is None:
-            raise self.error("a place, like p5, neck, head-inputs, a layer's number or type, or *")
-        return place
+    def point(self) -> str:
+        point = self.match(r"[\w.*?-]+")
+        if point is None:
+            raise self.error("an insertion point, like p5, neck, head-inputs, a layer's index or module type, or *")
+        return point
 
     def words(self) -> tuple[str, bool | None]:
         mode, gate = "after", None
@@ -195,9 +219,12 @@ class _Reader:
             word = self.match(r"\w+") or ""
             if word not in WORDS:
                 near = difflib.get_close_matches(word, WORDS, n=1)
-                hint = f" (near: {near[0]})" if near else ""
+                hint = f" (did you mean {near[0]}?)" if near else ""
                 raise self.error(f"one of {', '.join(WORDS)} after ':'{hint}", start)
-            mode, gate = (mode, False) if word == "plain" else (word, gate)
+            if word == "plain":
+                gate = False
+            else:
+                mode = word
         return mode, gate
 
     def values(self, close: str, opened: int) -> list[Any]:
@@ -228,6 +255,7 @@ class _Reader:
         self.match(r"\s*=\s*")
         if not named:
             found.append({})
+        # A word without quotes is a text, unless it is a constant.
         text = self.match(r"(?!True\b|False\b|None\b|true\b|false\b|null\b)[A-Za-z_]\w*")
         found[-1][key] = self.value() if text is None else text
 

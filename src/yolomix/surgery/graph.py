@@ -1,10 +1,12 @@
-"""The rows of a model YAML as a value: insert, replace, wrap, remove and repeat, with every index rewritten.
+"""The rows of a model YAML as a value: insert, wrap, replace and remove rows, with every layer index rewritten.
 
-A model dictionary has two lists of rows, ``backbone`` and ``head``, numbered as one; a row is ``[from, repeats, module,
-args]`` and ``from`` names the rows it reads: -1 the one above, other negative numbers relative, the rest absolute.
-:class:`Graph` keeps beside the rows where each came from, so that weights find their layer again. The form of every
-``from`` is kept (-1 stays -1, relative stays relative): taking out what was put in gives the original back, and a list
-never gains a -1, which some heads of Ultralytics cannot read.
+A model dictionary is a model YAML after parsing. It has two lists of rows, ``backbone`` and ``head``, and their layer
+indices count through both. A row is ``[from, repeats, module, args]``. Its ``from`` names the rows that it reads: -1
+is the row above, other negative values are relative, the rest are layer indices.
+
+:class:`Graph` keeps beside the rows where each came from, so that weights find their layer again. Every ``from`` keeps
+its form: -1 stays -1, relative stays relative. So removing what was inserted gives the original back, and a list never
+gains a -1, which some heads of Ultralytics cannot read.
 """
 
 from __future__ import annotations
@@ -21,12 +23,55 @@ AROUND = ("ZeroGate", "SameWidth")  # rows whose first argument is the block tha
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A model dictionary, and for each of its rows the number of the original row that it came from.
+class Layer:
+    """What is known of one layer without its weights; see :func:`yolomix.host.survey.survey`.
 
-    Args:
+    >>> print(Layer(4, (3,), 2, "C3k2", channels=128, stride=16, parameters=26080, tensors=24, backbone=True))
+    layer 4 (C3k2)
+
+    Attributes:
+        index: its row.
+        reads: rows that it reads; -1 is the image.
+        repeats: the row's second column.
+        module: the row's module name.
+        channels: of its output; None when that is no single feature map.
+        stride: image pixels per position of its output; None when that is no single feature map.
+        parameters: how many it has.
+        tensors: how many tensors a checkpoint holds of it.
+        backbone: whether its row is under ``backbone``.
+        reads_text: whether it takes a text beside the feature map.
+    """
+
+    index: int
+    reads: tuple[int, ...]
+    repeats: int
+    module: str
+    channels: int | None
+    stride: int | None
+    parameters: int
+    tensors: int
+    backbone: bool
+    reads_text: bool = False
+
+    def __str__(self) -> str:
+        return f"layer {self.index} ({self.module})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model dictionary, and for each of its rows the original row that it came from.
+
+    >>> model = {"backbone": [[-1, 1, "Conv", [8]], [0, 1, "Conv", [16]]], "head": [[[0, 1], 1, "Detect", []]]}
+    >>> for row in Graph.of(model).insert([0], [-1, 1, "MLLABlock", []]).rows:
+    ...     print(row)
+    [-1, 1, 'Conv', [8]]
+    [-1, 1, 'MLLABlock', []]
+    [1, 1, 'Conv', [16]]
+    [[1, 2], 1, 'Detect', []]
+
+    Attributes:
         model: what a model YAML holds; never changed in place.
-        origin: per row its number in the original, None for a row that is new.
+        origin: per row its index in the original, None for a row that is new.
         rows_before: how many rows the original had.
     """
 
@@ -37,6 +82,10 @@ class Graph:
     @classmethod
     def of(cls, model: dict[str, Any]) -> Graph:
         """The graph of an unchanged model dictionary.
+
+        >>> Graph.of({"backbone": [[-1, 1, "Conv", [8]]], "head": [[4, 1, "Detect", []]]})
+        Traceback (most recent call last):
+        ValueError: row 1 (Detect) reads layer 4; it can read layers 0 to 0
 
         Raises:
             ValueError: no rows, or a row that reads one that does not come before it.
@@ -53,73 +102,96 @@ class Graph:
     def position(self, layer: int) -> int:
         """Where the original's row ``layer`` is now.
 
+        >>> model = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", []]]}
+        >>> Graph.of(model).insert([0], [-1, 1, "MLLABlock", []]).position(1)
+        2
+
         Raises:
-            ValueError: the row is gone, or never was.
+            ValueError: the row was removed, or never was.
         """
-        if layer not in self.origin:
-            state = "was removed" if 0 <= layer < self.rows_before else f"does not exist (0 to {self.rows_before - 1})"
-            raise ValueError(f"layer {layer} {state}")
-        return self.origin.index(layer)
+        if layer in self.origin:
+            return self.origin.index(layer)
+        if 0 <= layer < self.rows_before:
+            raise ValueError(f"layer {layer} was removed")
+        raise ValueError(f"layer {layer} does not exist (0 to {self.rows_before - 1})")
 
     def end(self, layer: int) -> int:
         """The last row of what stands for the original's row ``layer``: itself, or the last row grafted after it."""
-        at = self.position(layer)
-        while at + 1 < len(self.origin) and self.origin[at + 1] is None and self.rows[at + 1][0] == -1:
-            at += 1
-        return at
+        index = self.position(layer)
+        rows = self.rows
+        while index + 1 < len(rows) and self.origin[index + 1] is None and rows[index + 1][0] == -1:
+            index += 1
+        return index
 
     def insert(self, after: Sequence[int], row: Row) -> Graph:
         """Put a row that reads the one above after each of these rows; who read the row then reads the new one."""
         layout: list[int | Row] = []
-        for i in range(len(self.rows)):
-            layout += [i, [-1, *deepcopy(row[1:])]] if i in after else [i]
-        return self._assembled(layout, lambda k, place: place[k] + (k in after))
+        for index in range(len(self.rows)):
+            layout.append(index)
+            if index in after:
+                layout.append([-1, *deepcopy(row[1:])])
+        return self._assembled(layout, lambda read, moved: moved[read] + (read in after))
 
-    def remove(self, at: int) -> Graph:
+    def remove(self, index: int) -> Graph:
         """Take a row out; who read it then reads what it read.
 
+        >>> model = {"backbone": [[-1, 1, "Conv", [8]], [-1, 1, "SPPF", [8]]], "head": [[1, 1, "Detect", []]]}
+        >>> Graph.of(model).remove(1).rows
+        [[-1, 1, 'Conv', [8]], [0, 1, 'Detect', []]]
+
         Raises:
-            ValueError: the row is the head, reads the picture, or reads several rows.
+            ValueError: the row is the head, reads the image, or reads several rows.
         """
         rows = self.rows
-        reads = sources(rows[at][0], at)
-        if at == len(rows) - 1:
-            raise ValueError(f"layer {at} ({rows[at][2]}) is the head; a model needs it")
+        reads = sources(rows[index][0], index)
+        if index == len(rows) - 1:
+            raise ValueError(f"layer {index} ({rows[index][2]}) is the head; a model needs it")
         if len(reads) != 1 or reads[0] < 0:
-            what = "the picture" if reads == [-1] else f"several layers {reads}"
-            raise ValueError(f"layer {at} ({rows[at][2]}) reads {what}; only a layer that reads one layer can go")
-        layout = [i for i in range(len(rows)) if i != at]
-        return self._assembled(layout, lambda k, place: place[reads[0] if k == at else k])
+            what = "the image" if reads == [-1] else f"several layers {reads}"
+            raise ValueError(f"layer {index} ({rows[index][2]}) reads {what}; only a layer that reads one layer can go")
+        layout = [i for i in range(len(rows)) if i != index]
+        return self._assembled(layout, lambda read, moved: moved[reads[0] if read == index else read])
 
-    def replace(self, at: int, row: Row) -> Graph:
+    def replace(self, index: int, row: Row) -> Graph:
         """Put another repeats, module and args into a row; what it reads stays."""
         rows = deepcopy(self.rows)
-        rows[at][1:] = deepcopy(row[1:])
+        rows[index][1:] = deepcopy(row[1:])
         return self._with(rows, self.origin, len(self.model["backbone"]))
 
-    def wrap(self, at: int, row: Row) -> Graph:
-        """Put a row behind another inside the same index: no other row changes."""
-        source, n, module, args = self.rows[at]
-        inside = list(args) if module == CHAIN else [[n, module, args]]
-        return self.replace(at, [source, 1, CHAIN, [*inside, row[1:]]])
+    def wrap(self, index: int, row: Row) -> Graph:
+        """Put a row behind another inside the same index: no other row changes.
 
-    def _assembled(self, layout: Sequence[int | Row], read: Callable[[int, dict[int, int]], int]) -> Graph:
-        """Rows in a new order; ``layout`` has numbers of present rows, or new rows, and ``read`` says where a
-        reader of row k has to look, given the places of the rows that stay.
+        >>> model = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[0, 1, "Detect", []]]}
+        >>> Graph.of(model).wrap(0, [-1, 1, "MLLABlock", []]).rows[0]
+        [-1, 1, 'Chain', [[1, 'Conv', [8]], [1, 'MLLABlock', []]]]
         """
-        place = {old: new for new, old in enumerate(layout) if isinstance(old, int)}
+        source, n, module, args = self.rows[index]
+        inside = list(args) if module == CHAIN else [[n, module, args]]
+        return self.replace(index, [source, 1, CHAIN, [*inside, row[1:]]])
+
+    def _assembled(self, layout: Sequence[int | Row], target: Callable[[int, dict[int, int]], int]) -> Graph:
+        """Rows in a new order.
+
+        Args:
+            layout: per new row the index of the present row that goes there, or a row that is new.
+            target: the index that a reader of a present row has to read, given where each staying row has moved.
+        """
+        moved = {old: new for new, old in enumerate(layout) if isinstance(old, int)}
         rows: list[Row] = []
+        origin: list[int | None] = []
         for new, old in enumerate(layout):
             if not isinstance(old, int):
                 rows.append(old)
+                origin.append(None)
                 continue
             source, *rest = deepcopy(self.rows[old])
-            each = [_moved(x, old, new, lambda k: read(k, place)) for x in _listed(source)]
+            each = [_moved(x, old, new, lambda read: target(read, moved)) for x in _listed(source)]
             rows.append([each if isinstance(source, list) else each[0], *rest])
+            origin.append(self.origin[old])
         backbone = len(self.model["backbone"])
-        first_of_head = next(new for new, old in enumerate(layout) if isinstance(old, int) and old >= backbone)
-        origin = tuple(self.origin[old] if isinstance(old, int) else None for old in layout)
-        return self._with(rows, origin, first_of_head)
+        # A row inserted after the last of the backbone comes before the first of the head: it joins the backbone.
+        first_of_head = moved[min(old for old in moved if old >= backbone)]
+        return self._with(rows, tuple(origin), first_of_head)
 
     def _with(self, rows: list[Row], origin: tuple[int | None, ...], backbone: int) -> Graph:
         check_sources(rows)
@@ -128,13 +200,17 @@ class Graph:
         return Graph(model, origin, self.rows_before)
 
 
-def sources(source: int | list[int], at: int) -> list[int]:
-    """The absolute numbers of the rows that row ``at`` reads; -1 for the picture."""
-    return [x if x >= 0 else at + x for x in _listed(source)]
+def sources(source: int | list[int], index: int) -> list[int]:
+    """The layer indices that row ``index`` reads; -1 for the image.
+
+    >>> sources([-1, 6], 12), sources(-1, 0)
+    ([11, 6], [-1])
+    """
+    return [x if x >= 0 else index + x for x in _listed(source)]
 
 
 def check_sources(rows: Sequence[Row]) -> None:
-    """Raise ValueError unless every row has four parts and reads only rows above it, the first the picture."""
+    """Raise ValueError unless every row has four parts and reads only rows above it, the first the image."""
     for i, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != 4:
             raise ValueError(f"row {i} is {row!r}; a row is [from, repeats, module, args]")
@@ -147,17 +223,17 @@ def _rows(model: dict[str, Any]) -> list[Row]:
     missing = [part for part in ("backbone", "head") if not model.get(part)]
     if missing:
         raise ValueError(f"a model has rows under 'backbone' and 'head'; {' and '.join(missing)} missing")
-    rows: list[Row] = [*model["backbone"], *model["head"]]
-    return rows
+    return [*model["backbone"], *model["head"]]
 
 
 def _listed(source: int | list[int]) -> list[int]:
     return source if isinstance(source, list) else [source]
 
 
-def _moved(x: int, old: int, new: int, read: Callable[[int], int]) -> int:
-    """One number of a ``from`` column, for a row that goes from ``old`` to ``new``, in the form that it had."""
-    if old == 0:
+def _moved(x: int, old: int, new: int, target: Callable[[int], int]) -> int:
+    """One value of a ``from`` column, for a row that goes from index ``old`` to ``new``, in the form that it had."""
+    if old == 0:  # reads the image, which does not move
         return x
-    target = read(x if x >= 0 else old + x)
-    return target if x >= 0 else target - new
+    if x >= 0:
+        return target(x)
+    return target(old + x) - new

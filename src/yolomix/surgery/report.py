@@ -2,118 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from yolomix.surgery.plan import table
+from yolomix.surgery.table import table
 
-FATES = ("copied", "shape differs", "left at init", "unused")
 SHOWN = 8  # layers in a warning
+WORST = 2  # tensors of a layer in a warning
+
+
+class Fate(StrEnum):
+    """What can become of a tensor; the columns of a report."""
+
+    COPIED = "copied"
+    SHAPE_DIFFERS = "shape differs"
+    LEFT_AT_INIT = "left at init"
+    UNUSED = "unused"
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One tensor and its fate.
+class TensorFate:
+    """One tensor and what became of it.
 
-    Args:
+    Attributes:
         name: its full name, in the target, or in the source when it is unused.
-        layer: number of its layer there.
+        layer: index of its layer there.
         module: type of its layer.
-        fate: one of ``FATES``.
-        numbers: how many numbers it holds.
-        why: for a shape that differs, both shapes.
+        fate: what became of it.
+        elements: how many values it holds.
+        why: for a shape that differs both shapes, for another surprise a sentence.
+        source: the full name of the source's tensor that belongs to it; empty when there is none.
     """
 
     name: str
     layer: int
     module: str
-    fate: str
-    numbers: int
+    fate: Fate
+    elements: int
     why: str = ""
+    source: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it stands for a tensor of the source that did not arrive."""
+        if self.fate is Fate.LEFT_AT_INIT:
+            return bool(self.why)  # a tensor of the target that the source does not have needs no reason
+        return self.fate is not Fate.COPIED
+
+    @property
+    def reason(self) -> str:
+        """Its fate, and why."""
+        return f"{self.fate}: {self.why}" if self.why else str(self.fate)
 
 
 @dataclass(frozen=True)
 class Report:
-    """A transfer: every tensor of the target, and those of the source that found no place.
+    """A transfer: every tensor of the target, and those of the source that have no counterpart.
 
-    Args:
+    ``print`` it for a table per layer.
+
+    >>> conv = TensorFate("model.0.weight", 0, "Conv", Fate.COPIED, 432)
+    >>> head = TensorFate("model.1.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
+    >>> report = Report("a.pt", "b.yaml", (conv, head), predicted=1, source_tensors=2)
+    >>> report.copied, report.missing, report.complete
+    (['model.0.weight'], ['model.1.weight'], False)
+    >>> print(report)
+    layer  module   copied   shape differs  left at init  unused
+        0  Conv     1 / 432              -             -       -
+        1  Detect         -         1 / 80             -       -
+    all             1 / 432         1 / 80             -       -
+    tensors / elements each; 1 of 2 source tensors copied, into a model of 2 (b.yaml)
+
+    Attributes:
         source: where the weights came from.
         target: where they went.
         tensors: all of them.
         predicted: how many tensors were expected to arrive.
         source_tensors: how many tensors the source has.
+        moved: whether layers of the source had to move to layers of another index.
     """
 
     source: str
     target: str
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TensorFate, ...]
     predicted: int
     source_tensors: int
+    moved: bool = False
 
-    def of(self, fate: str) -> list[Tensor]:
+    def of(self, fate: Fate | str) -> list[TensorFate]:
         """The tensors of one fate."""
         return [t for t in self.tensors if t.fate == fate]
 
     @property
-    def copied(self) -> int:
-        """How many tensors arrived, compared number by number."""
-        return len(self.of("copied"))
+    def copied(self) -> list[str]:
+        """Names, in the target, of the tensors that arrived: those that hold the values of the source."""
+        return _names(self.of(Fate.COPIED))
+
+    @property
+    def missing(self) -> list[str]:
+        """Names, in the source, of the tensors that did not arrive."""
+        return [t.source or t.name for t in self.tensors if t.is_missing]
+
+    @property
+    def left_at_init(self) -> list[str]:
+        """Names, in the target, of the tensors that the source does not have."""
+        return [t.name for t in self.of(Fate.LEFT_AT_INIT) if not t.is_missing]
+
+    @property
+    def target_tensors(self) -> int:
+        """How many tensors the target has."""
+        return len(self.tensors) - len(self.of(Fate.UNUSED))
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of the source arrived."""
-        return self.copied >= self.source_tensors
+        return len(self.copied) >= self.source_tensors
 
     @property
     def summary(self) -> str:
         """One line."""
-        into = sum(t.fate != "unused" for t in self.tensors)
-        return f"{self.copied} of {self.source_tensors} source tensors copied, into a model of {into} ({self.target})"
+        counts = f"{len(self.copied)} of {self.source_tensors} source tensors copied"
+        return f"{counts}, into a model of {self.target_tensors} ({self.target})"
 
-    def missing(self) -> str:
-        """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived."""
-        lines = []
-        short = [
-            t for t in self.tensors if t.fate in ("shape differs", "unused") or (t.fate == "left at init" and t.why)
-        ]
-        for layer, group in _grouped(short).items():
-            group = sorted(group, key=lambda t: -t.numbers)
-            why = [f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in group]
-            more = f" and {len(why) - 2} more" if len(why) > 2 else ""
-            lines.append(f"  {layer}: {len(group)} tensors {group[0].fate}: {', '.join(why[:2])}{more}")
-        return "\n".join([*lines[:SHOWN], *([f"  and {len(lines) - SHOWN} more layers"] if len(lines) > SHOWN else [])])
+    def explain_missing(self) -> str:
+        """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived.
+
+        >>> head = TensorFate("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
+        >>> print(Report("a.pt", "b.yaml", (head,), 0, 1).explain_missing())
+          1 Detect: 1 tensors shape differs: cv2.weight (80, 1) -> (3, 1)
+        """
+        missing = [t for t in self.tensors if t.is_missing]
+        lines = [_explained(layer, group) for layer, group in _by_layer(missing).items()]
+        if len(lines) > SHOWN:
+            lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more layers"]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a program; ``reasons`` has a sentence for every name in ``missing``.
+
+        >>> sorted(Report("a.pt", "b.yaml", (), 0, 0).to_dict())[:4]
+        ['copied', 'left_at_init', 'missing', 'moved']
+        """
+        return {
+            "source": self.source,
+            "target": self.target,
+            "source_tensors": self.source_tensors,
+            "target_tensors": self.target_tensors,
+            "moved": self.moved,
+            "copied": self.copied,
+            "missing": self.missing,
+            "left_at_init": self.left_at_init,
+            "reasons": {t.source or t.name: t.reason for t in self.tensors if t.is_missing},
+        }
 
     def __str__(self) -> str:
-        head = ("layer", "module", *(f"{fate}" for fate in FATES))
-        body = [
-            (*_place(group[0]), *(_sum(group, fate) for fate in FATES)) for group in _grouped(self.tensors).values()
-        ]
-        total = ("all", "", *(_sum(self.tensors, fate) for fate in FATES))
-        return f"{table([head, *body, total])}\ntensors / numbers each; {self.summary}"
+        rows = [("layer", "module", *Fate)]
+        for group in _by_layer(self.tensors).values():
+            rows.append((*_place(group[0]), *_sums(group)))
+        rows.append(("all", "", *_sums(self.tensors)))
+        return f"{table(rows)}\ntensors / elements each; {self.summary}"
 
     def save(self, file: str | Path) -> Path:
         """Write the table, and the name of every tensor that was not copied, to a text file."""
-        names = [
-            f"{t.fate}: {t.name} {t.why}".rstrip() for fate in FATES[1:] for t in self.of(fate)
-        ]  # what was copied is in the table
+        lines = [f"{self.source} -> {self.target}", "", str(self), ""]
+        for fate in Fate:
+            if fate is not Fate.COPIED:  # what was copied is in the table
+                lines += [f"{fate}: {t.name} {t.why}".rstrip() for t in self.of(fate)]
         path = Path(file)
-        path.write_text("\n".join([f"{self.source} -> {self.target}", "", str(self), "", *names]) + "\n", "utf-8")
+        path.write_text("\n".join(lines) + "\n", "utf-8")
         return path
 
 
-def _grouped(tensors: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """By layer; unused ones, whose numbers are the source's, apart."""
-    groups: dict[str, list[Tensor]] = {}
+def _names(tensors: Iterable[TensorFate]) -> list[str]:
+    return [t.name for t in tensors]
+
+
+def _by_layer(tensors: Iterable[TensorFate]) -> dict[str, list[TensorFate]]:
+    """Grouped by layer; unused ones, whose layer index is the source's, apart."""
+    groups: dict[str, list[TensorFate]] = {}
     for t in tensors:
         groups.setdefault(" ".join(_place(t)), []).append(t)
     return groups
 
 
-def _place(t: Tensor) -> tuple[str, str]:
-    return (f"source {t.layer}" if t.fate == "unused" else str(t.layer)), t.module
+def _place(t: TensorFate) -> tuple[str, str]:
+    """The layer and its module, as the table shows them."""
+    layer = f"source {t.layer}" if t.fate is Fate.UNUSED else str(t.layer)
+    return layer, t.module
 
 
-def _sum(tensors: Sequence[Tensor], fate: str) -> str:
-    group = [t for t in tensors if t.fate == fate]
-    return f"{len(group)} / {sum(t.numbers for t in group):,}" if group else "-"
+def _explained(layer: str, group: Sequence[TensorFate]) -> str:
+    """A line about the tensors of one layer, the largest first."""
+    largest = sorted(group, key=lambda t: -t.elements)
+    names = [f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in largest[:WORST]]
+    more = f" and {len(group) - WORST} more" if len(group) > WORST else ""
+    return f"  {layer}: {len(group)} tensors {largest[0].fate}: {', '.join(names)}{more}"
+
+
+def _sums(tensors: Sequence[TensorFate]) -> list[str]:
+    """Per fate how many tensors and elements."""
+    cells = []
+    for fate in Fate:
+        elements = [t.elements for t in tensors if t.fate is fate]
+        cells.append(f"{len(elements)} / {sum(elements):,}" if elements else "-")
+    return cells

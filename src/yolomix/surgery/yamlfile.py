@@ -1,4 +1,4 @@
-"""A model dictionary as the text of a model YAML: one row per line, with its number, stride and channels."""
+"""A model dictionary as the text of a model YAML: a row per line, with its layer index, stride and channels."""
 
 from __future__ import annotations
 
@@ -8,30 +8,50 @@ from typing import Any
 
 import yaml
 
-from yolomix.surgery.layers import Layer
+from yolomix.surgery.graph import Layer
 
 CHANGED = "changed by yolomix"  # in the first line of every file written here
-NOT_WRITTEN = ("backbone", "head", "scale", "yaml_file")  # rows have a form of their own, the host sets the others
+NOT_WRITTEN = ("backbone", "head", "scale", "yaml_file")  # rows have a form of their own, Ultralytics sets the others
 
 
 def text(model: dict[str, Any], layers: Sequence[Layer], remark: str) -> str:
     """The file's text.
 
-    A file name says the scale that Ultralytics takes; where it says none, Ultralytics takes the first of ``scales``,
-    so the one in use is written first.
+    A file name says the scale that Ultralytics takes. Where it says none, Ultralytics takes the first of ``scales``, so
+    the one in use is written first.
+
+    >>> conv = Layer(0, (-1,), 1, "Conv", channels=16, stride=2, parameters=432, tensors=6, backbone=True)
+    >>> head = Layer(1, (0,), 1, "Detect", channels=None, stride=None, parameters=99, tensors=9, backbone=False)
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> print(text(model, [conv, head], "mine"))
+    # mine
+    <BLANKLINE>
+    nc: 2
+    <BLANKLINE>
+    backbone:
+      # [from, repeats, module, args]
+      - [-1, 1, Conv, [16, 3, 2]] # 0-P1/2, 16 channels
+    <BLANKLINE>
+    head:
+      # [from, repeats, module, args]
+      - [[0], 1, Detect, [nc]] # 1
+    <BLANKLINE>
     """
     model = dict(model)
     if scales := model.get("scales"):
         used = model.get("scale") or next(iter(scales))
         model["scales"] = {used: scales[used], **scales}
-    parts = [f"# {line}".rstrip() for line in remark.splitlines()] + [""]
-    parts += [_pair(key, value) for key, value in model.items() if key not in NOT_WRITTEN]
-    backbone = len(model["backbone"])
-    for part, first in (("backbone", 0), ("head", backbone)):
-        parts += ["", f"{part}:", "  # [from, repeats, module, args]"]
-        lines = [f"  - {_flow(row)}" for row in model[part]]
-        parts += [f"{line} # {_remark(layer)}" for line, layer in zip(lines, layers[first:], strict=False)]
-    return "\n".join(parts) + "\n"
+    lines = [f"# {line}".rstrip() for line in remark.splitlines()]
+    lines.append("")
+    for key, value in model.items():
+        if key not in NOT_WRITTEN:
+            lines += _pair(key, value)
+    remaining = iter(layers)
+    for part in ("backbone", "head"):
+        lines += ["", f"{part}:", "  # [from, repeats, module, args]"]
+        for row in model[part]:
+            lines.append(f"  - {_flow(row)} # {_remark(next(remaining))}")
+    return "\n".join(lines) + "\n"
 
 
 def is_written(file: Path) -> bool:
@@ -39,10 +59,10 @@ def is_written(file: Path) -> bool:
     return CHANGED in file.read_text("utf-8").partition("\n")[0]
 
 
-def _pair(key: str, value: Any) -> str:
+def _pair(key: str, value: Any) -> list[str]:
     if isinstance(value, dict):
-        return f"{key}:\n" + "\n".join(f"  {k}: {_flow(v)}" for k, v in value.items())
-    return f"{key}: {_flow(value)}"
+        return [f"{key}:", *(f"  {k}: {_flow(v)}" for k, v in value.items())]
+    return [f"{key}: {_flow(value)}"]
 
 
 def _flow(value: Any) -> str:
@@ -54,5 +74,7 @@ def _remark(layer: Layer) -> str:
     """``16-P3/8, 64 channels``, in the manner of Ultralytics' own files."""
     if layer.stride is None:
         return str(layer.index)
-    level = f"-P{layer.stride.bit_length() - 1}/{layer.stride}" if layer.stride & (layer.stride - 1) == 0 else ""
+    level = ""
+    if layer.stride & (layer.stride - 1) == 0:
+        level = f"-P{layer.stride.bit_length() - 1}/{layer.stride}"
     return f"{layer.index}{level}, {layer.channels} channels"

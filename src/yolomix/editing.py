@@ -1,0 +1,294 @@
+"""Edit any model: put blocks in, take layers out, swap module types. Planned first, written second, weights kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from yolomix.host import names, weights
+from yolomix.host.names import Kind
+from yolomix.host.survey import survey
+from yolomix.nn.registry import BLOCKS, find
+from yolomix.planning import Base, EditedModel, Plan
+from yolomix.surgery import grammar, insertion, steps
+from yolomix.surgery.graph import Graph, Row
+from yolomix.surgery.insertion import At
+
+Args = Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelEdit:
+    """A model with changes that are not made yet. It never changes: every operation gives a new one.
+
+    Insertion points and layer indices are always those of the base, however many operations came before. Of two blocks
+    at one insertion point the second reads the first.
+
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> change = edit(model).insert("HaloAttention", at=0, args=[2, 1]).wrap("MLLABlock", at=0)
+    >>> change
+    <ModelEdit model-haloattention-mllablock: .plan() shows what changes, .apply() writes it>
+    >>> change.plan().parameters_added
+    37904
+
+    Attributes:
+        base: the model that is edited.
+        graph: its rows, with the changes.
+        suffix: what the name of the edited model adds to the base's.
+    """
+
+    base: Base
+    graph: Graph = field(repr=False)
+    suffix: str = ""
+
+    def __repr__(self) -> str:
+        return f"<ModelEdit {self.base.name}{self.suffix}: .plan() shows what changes, .apply() writes it>"
+
+    def insert(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
+        """Put a block into a row of its own behind each layer; see :func:`graft`.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> edit(model).insert("MLLABlock", at="backbone").graph.rows[1:]
+        [[-1, 1, 'ZeroGate', ['MLLABlock']], [[1], 1, 'Detect', ['nc']]]
+        """
+        indices, row = self._behind(block, at, args, n, gate)
+        return self._grafted(self.graph.insert([self.graph.end(index) for index in indices], row), block)
+
+    def wrap(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
+        """Put a block behind each layer inside the layer's own row, so that no layer index changes; see :func:`graft`.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> edit(model).wrap("MLLABlock", at="backbone").graph.rows[0]
+        [-1, 1, 'Chain', [[1, 'Conv', [16, 3, 2]], [1, 'ZeroGate', ['MLLABlock']]]]
+
+        Raises:
+            ValueError: as :func:`graft`; or a layer reads a text beside its feature map.
+        """
+        indices, row = self._behind(block, at, args, n, gate)
+        graph = self.graph
+        for index in indices:
+            layer = self.base.layers[index]
+            if layer.reads_text:
+                raise ValueError(f"{layer} reads a text beside its feature map and cannot be wrapped; use insert")
+            graph = graph.wrap(graph.position(index), row)
+        return self._grafted(graph, block)
+
+    def replace(self, block: str, at: At, args: Args = (), n: int = 1) -> ModelEdit:
+        """Put a block in the place of each layer; parts of the same name and shape keep their weights.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> edit(model).replace("SimpleStem", at=0, args=[3]).graph.rows[0]
+        [-1, 1, 'SimpleStem', [16, 3]]
+
+        Raises:
+            ValueError: as :func:`graft`.
+        """
+        find(block)
+        graph = self.graph
+        for index in self._indices(at, n):
+            row = self._row_for(block, index, graph, _listed(args))
+            graph = graph.replace(graph.position(index), [row[0], n, *row[2:]])
+        return self._edited(graph)
+
+    def remove(self, at: At) -> ModelEdit:
+        """Take layers out; who read one then reads what it read.
+
+        >>> model = {
+        ...     "nc": 2,
+        ...     "backbone": [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "SPPF", [16, 5]]],
+        ...     "head": [[[1], 1, "Detect", ["nc"]]],
+        ... }
+        >>> edit(model).remove("SPPF").graph.rows
+        [[-1, 1, 'Conv', [16, 3, 2]], [[0], 1, 'Detect', ['nc']]]
+
+        Raises:
+            ValueError: a layer reads several others, or is the head; or the plan finds that channels no longer fit.
+        """
+        graph = self.graph
+        for index in insertion.resolve(at, self.base.layers):
+            graph = graph.remove(graph.position(index))
+        return self._edited(graph)
+
+    def swap(self, old: str, new: str, args: Args | None = None, within: str | None = None) -> ModelEdit:
+        """Give every layer of one module type another type; repeats and channels stay.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 2, "C2f", [16]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> edit(model).swap("C2f", "XSSBlock").graph.rows[0]
+        [-1, 2, 'XSSBlock', [16]]
+
+        Args:
+            old: module type in the rows, or a pattern of it (``"C3*"``).
+            new: a registered block, or a module of Ultralytics.
+            args: for a block what follows its channels; for a module of Ultralytics the row's arguments, by default
+                those that are there.
+            within: only in the ``"backbone"`` or the ``"neck"``.
+        """
+        graph = self.graph
+        given = None if args is None else _listed(args)
+        for index in insertion.of_type(old, self.base.layers, within):
+            graph = graph.replace(graph.position(index), self._row_for(new, index, graph, given))
+        return self._edited(graph)
+
+    def repeats(self, at: At, n: int) -> ModelEdit:
+        """Give layers another number of repeats, before depth scaling, as in a model YAML.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 2, "C2f", [16]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> edit(model).repeats("C2f", 4).graph.rows[0]
+        [-1, 4, 'C2f', [16]]
+        """
+        if n < 1:
+            raise ValueError(f"repeats are at least 1, got {n}; to take a layer out use remove")
+        graph = self.graph
+        for index in insertion.resolve(at, self.base.layers):
+            source, _, module, args = graph.rows[graph.position(index)]
+            graph = graph.replace(graph.position(index), [source, n, module, args])
+        return self._edited(graph)
+
+    def plan(self) -> Plan:
+        """What would change, without changing anything; ``print`` it for a table.
+
+        Raises:
+            ValueError: the edited model cannot be built, or a layer of the base would give other channels or another
+                stride.
+        """
+        layers = survey(self.graph.model, partial=True)
+        rows = [*self.base.model["backbone"], *self.base.model["head"]]
+        changes = steps.compare(self.graph, self.base.layers, rows, layers)
+        return Plan(self.base, self.graph, layers, changes, self.suffix)
+
+    def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
+        """Plan it and write it: what :meth:`plan` and then :meth:`yolomix.planning.Plan.apply` do.
+
+        >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+        >>> done = edit(model).insert("MLLABlock", at=0).apply("mine.yaml")
+        >>> done.yaml.read_text().splitlines()[6:8]
+        ['  - [-1, 1, Conv, [16, 3, 2]] # 0-P1/2, 16 channels',
+         '  - [-1, 1, ZeroGate, [MLLABlock]] # 1-P1/2, 16 channels']
+        """
+        return self.plan().apply(save, seed)
+
+    def _indices(self, at: At, n: int) -> list[int]:
+        if n < 1:
+            raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
+        return insertion.resolve(at, self.base.layers)
+
+    def _behind(self, block: str, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
+        """The layers, and the row that puts a block behind any of them."""
+        indices = self._indices(at, n)
+        layers = [self.base.layers[index] for index in indices]
+        return indices, insertion.row_behind(find(block), layers, _listed(args), n, gate is not False)
+
+    def _row_for(self, new: str, index: int, graph: Graph, args: Sequence[Any] | None) -> Row:
+        """The row of another module in the place of a layer."""
+        old = graph.rows[graph.position(index)]
+        if new not in BLOCKS:
+            return [*old[:2], new, list(old[3] if args is None else args)]
+        layer, before = self.base.layers[index], None
+        if len(layer.reads) == 1 and layer.reads[0] >= 0:
+            before = self.base.layers[layer.reads[0]]
+        return insertion.row_instead(find(new), old, layer, before, args or (), graph.model)
+
+    def _grafted(self, graph: Graph, block: str) -> ModelEdit:
+        return replace(self, graph=graph, suffix=f"{self.suffix}-{block.lower()}")
+
+    def _edited(self, graph: Graph) -> ModelEdit:
+        return replace(self, graph=graph, suffix=f"{self.suffix.removesuffix('-edited')}-edited")
+
+
+def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
+    """A model to edit, without a change yet, or with the grafts that its name has.
+
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> [str(layer) for layer in edit(model).base.layers]
+    ['layer 0 (Conv)', 'layer 1 (Detect)']
+
+    Args:
+        base: any model name that ``YOLO`` takes and that has rows (a model YAML, a checkpoint, either with grafts), a
+            model dictionary, or another edit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an exported model; or a graft in the name does not follow the grammar or does not fit.
+    """
+    if isinstance(base, ModelEdit):
+        return base
+    if isinstance(base, dict):
+        return _opened("model", base, None)
+    name = names.resolve(base)
+    if name.kind is Kind.EXPORTED:
+        raise ValueError(f"an edit needs a model YAML or a checkpoint (.pt), got the {name.kind} {name.text!r}")
+    if name.kind is Kind.CHECKPOINT or name.base.endswith(names.CHECKPOINT):
+        source = weights.read(name.base.removesuffix(names.CHECKPOINT) + names.CHECKPOINT)
+        result = _opened(name.base, dict(source.yaml), Path(source.pt_path))
+    else:
+        result = _opened(name.base, names.described(name.base), None)
+    for part in name.grafts:
+        try:
+            result = graft(result, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
+        except (ValueError, KeyError) as error:
+            raise grammar.GraftNameError(name.text, part.at_char, str(error.args[0])) from error
+    return result
+
+
+def graft(
+    base: str | Path | dict[str, Any] | ModelEdit,
+    block: str,
+    at: At,
+    mode: str = "after",
+    args: Args = (),
+    n: int = 1,
+    gate: bool | None = None,
+) -> ModelEdit:
+    """Put a block into a model, without losing its weights. Nothing is written before ``.apply()``.
+
+    ``yolomix.graft("yolo11n.pt", "HaloAttention", at="p5", args=[2, 1]).apply()`` writes a checkpoint that any YOLO
+    opens and whose outputs are those of yolo11n.
+
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> graft(model, "HaloAttention", at="backbone", args=[2, 1]).graph.rows[1]
+    [-1, 1, 'ZeroGate', ['HaloAttention', [2, 1]]]
+
+    Args:
+        base: what :func:`edit` takes.
+        block: a registered block; ``yolomix blocks`` lists them.
+        at: insertion points: a layer index, ``"p3"`` ``"p4"`` ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``,
+            a module type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see
+            :func:`yolomix.surgery.insertion.resolve`.
+        mode: ``"after"``, see :meth:`ModelEdit.insert`; ``"wrap"``, see :meth:`ModelEdit.wrap`; ``"replace"``, see
+            :meth:`ModelEdit.replace`.
+        args: the block's arguments after its channels (and repeats); the last may be a dictionary of those by name.
+        n: repeats, before depth scaling, as in a model YAML.
+        gate: multiply what the block changes by a gate that starts at zero, so that outputs are equal at the start;
+            by default wherever the layer stays (``"after"``, ``"wrap"``). False starts the block as its paper does.
+
+    Raises:
+        ValueError: no such insertion point or mode, or the block cannot take the channels there.
+        KeyError: no such block.
+        FileNotFoundError: no such base.
+    """
+    if mode not in grammar.MODES:
+        raise ValueError(f"mode is one of {', '.join(grammar.MODES)}, got {mode!r}")
+    change = edit(base)
+    if mode == "after":
+        return change.insert(block, at, args, n, gate)
+    if mode == "wrap":
+        return change.wrap(block, at, args, n, gate)
+    if gate:
+        raise ValueError(
+            "mode='replace' leaves no way around the block for a gate; use mode='wrap' or 'after' to start equal, "
+            "or gate=False"
+        )
+    return change.replace(block, at, args, n)
+
+
+def _listed(args: Args) -> Sequence[Any]:
+    """Arguments as a list; those by name are a dictionary at its end."""
+    return [args] if isinstance(args, Mapping) else args
+
+
+def _opened(name: str, model: dict[str, Any], file: Path | None) -> ModelEdit:
+    if model.get("scales") and not model.get("scale"):
+        model = {**model, "scale": next(iter(model["scales"]))}
+    return ModelEdit(Base(name, model, survey(model), file), Graph.of(model))

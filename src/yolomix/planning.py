@@ -1,0 +1,194 @@
+"""A planned edit: what it would do to every layer, and writing the edited model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yolomix import transferring
+from yolomix.host import weights
+from yolomix.surgery import yamlfile
+from yolomix.surgery.graph import Graph, Layer
+from yolomix.surgery.report import Report
+from yolomix.surgery.steps import HEAD, Step, gain
+from yolomix.surgery.table import table
+
+LOGGER = logging.getLogger("yolomix")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that is edited.
+
+    Attributes:
+        name: how it was given.
+        model: its model dictionary.
+        layers: what is known of its layers.
+        file: the checkpoint that it came from, if any.
+    """
+
+    name: str
+    model: dict[str, Any]
+    layers: tuple[Layer, ...]
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class EditedModel:
+    """The files of an edited model. ``str()`` gives the one to open, so ``YOLO(edit.apply())`` works.
+
+    >>> str(EditedModel(Path("mine.yaml"), Path("mine.yaml")))
+    'mine.yaml'
+
+    Attributes:
+        file: the model: a checkpoint when the base was one, else a model YAML.
+        yaml: the model YAML.
+        report: what became of the checkpoint's weights; None without a checkpoint.
+    """
+
+    file: Path
+    yaml: Path
+    report: Report | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a program: ``file``, ``yaml``, and from a checkpoint those of its report."""
+        found: dict[str, Any] = {"file": str(self.file), "yaml": str(self.yaml)}
+        if self.report is not None:
+            found |= self.report.to_dict()
+        return found
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+    def __fspath__(self) -> str:
+        return str(self.file)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an edit would do. ``print`` it for a table; ``apply`` does it.
+
+    >>> import yolomix
+    >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> print(yolomix.edit(model).insert("MLLABlock", at=0, args=[4]).plan())
+    old  new       module              channels  stride  parameters
+      0    0       Conv                      16       2
+      -    1  new  ZeroGate MLLABlock        16       2      +4,208
+      1    2       Detect                     -       -
+    model: 1 of 3 layers change, +4,208 parameters on 55,682; 35 of 35 tensors keep their weights
+
+    Attributes:
+        base: the model that is edited.
+        graph: its rows after the edit.
+        layers: its layers after the edit.
+        steps: one per layer, in the order of the edited model.
+        suffix: what the name of the edited model adds to the base's.
+    """
+
+    base: Base
+    graph: Graph = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
+    steps: tuple[Step, ...]
+    suffix: str
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the base."""
+        return sum(layer.parameters for layer in self.base.layers)
+
+    @property
+    def parameters_added(self) -> int:
+        """Parameters that the model gains."""
+        return sum(step.parameters_added for step in self.steps)
+
+    @property
+    def tensors(self) -> int:
+        """Tensors of the base."""
+        return sum(layer.tensors for layer in self.base.layers)
+
+    @property
+    def kept(self) -> int:
+        """Tensors of layers that stay as they are: so many weights will arrive.
+
+        More will where a changed layer has parts of the same name and shape.
+        """
+        return sum(self.base.layers[step.old or 0].tensors for step in self.steps if step.keeps_weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a program."""
+        return {
+            "base": self.base.name,
+            "steps": [step.to_dict() for step in self.steps],
+            "parameters": self.parameters,
+            "parameters_added": self.parameters_added,
+            "kept": self.kept,
+            "tensors": self.tensors,
+        }
+
+    def __str__(self) -> str:
+        rows = table([HEAD, *(step.cells() for step in self.steps)])
+        changes = [step.change for step in self.steps if step.change]
+        least = "at least " if "changed" in changes else ""
+        added = gain(self.parameters_added) or "no"
+        return (
+            f"{rows}\n{self.base.name}: {len(changes)} of {len(self.steps)} layers change, {added} parameters on "
+            f"{self.parameters:,}; {least}{self.kept} of {self.tensors} tensors keep their weights"
+        )
+
+    def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
+        """Write the model: a YAML, and from a checkpoint also a .pt that has the weights in it, and a report.
+
+        Args:
+            save: the file, ending in .yaml, or .pt for a checkpoint; by default the base's name with the blocks' names.
+            seed: for the init of new layers; no other random state changes.
+
+        Raises:
+            ValueError: a .pt is wanted and the base is no checkpoint.
+            FileExistsError: the file is the base, or no file was named and it exists, or a YAML of somebody else has
+                the name of the one written beside a checkpoint.
+        """
+        file = self._file(save)
+        yaml = file.with_suffix(".yaml")
+        remark = f"{self.base.name}, {yamlfile.CHANGED}: {self.suffix.strip('-')}"
+        text = yamlfile.text(self.graph.model, self.layers, remark)
+        report = None
+        if file.suffix == ".pt":
+            report = self._write_checkpoint(file, yaml, seed)
+        elif self.base.file is not None:
+            LOGGER.warning("%s has no weights: those of %s need save=FILE.pt", file, self.base.file)
+        yaml.write_text(text, "utf-8")
+        return EditedModel(file, yaml, report)
+
+    def _write_checkpoint(self, file: Path, yaml: Path, seed: int) -> Report:
+        """Build the edited model, move the weights of the base into it, and save it with the report beside it."""
+        source = weights.read(self.base.file or "")
+        target = weights.like(source, {**self.graph.model, "yaml_file": str(yaml)}, seed)
+        report = transferring.copy_weights(source, target, list(self.graph.origin))
+        if len(report.copied) < self.kept:
+            LOGGER.warning(
+                "%d tensors of %s should keep their weights, %d do:\n%s",
+                self.kept,
+                self.base.name,
+                len(report.copied),
+                report.explain_missing(),
+            )
+        weights.write(target, file)
+        report.save(file.with_name(f"{file.stem}-transfer.txt"))
+        return report
+
+    def _file(self, save: str | Path | None) -> Path:
+        """The file to write."""
+        base, suffix = self.base.file, ".pt" if self.base.file else ".yaml"
+        default = (base or Path(Path(self.base.name).name)).with_suffix("")
+        file = Path(save) if save else default.with_name(f"{default.name}{self.suffix}{suffix}")
+        if file.suffix not in (".yaml", suffix):
+            text = f"an edit of {self.base.name} is saved as {suffix}, got {str(file)!r}"
+            raise ValueError(text if base else f"{text}; weights come from a base that is a .pt file")
+        yaml, own = file.with_suffix(".yaml"), base or Path(self.base.name)
+        if file.exists() and (save is None or file.resolve() == own.resolve()):
+            raise FileExistsError(f"{file} exists; give another file name: save=...")
+        if yaml != file and yaml.exists() and not yamlfile.is_written(yaml):
+            raise FileExistsError(f"{yaml} exists and would be overwritten; give another file name: save=...")
+        return file
