@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests import golden
-from yolomix.ops.halo_attention import BACKENDS, halo_attention
+from yolomix.ops.halo_attention import OPERATOR, halo_attention
 
-FAST = [row.name for row in BACKENDS if row.automatic]
+FAST = [row.name for row in OPERATOR.backends if row.automatic]
 # (H, W, block, halo): before, on and after a block's edge; smaller than a block; a halo wider than the map; no halo
 SIZES = [(1, 1, 2, 1), (1, 7, 2, 1), (7, 5, 4, 1), (8, 4, 4, 1), (5, 9, 4, 2), (3, 2, 4, 3), (5, 4, 3, 0)]
 
@@ -53,7 +53,7 @@ def test_every_stored_file_is_compared_and_the_whole_blocks_twice():
     assert len(STORED) == 28
 
 
-@pytest.mark.parametrize("backend", [row.name for row in BACKENDS])
+@pytest.mark.parametrize("backend", [row.name for row in OPERATOR.backends])
 @pytest.mark.parametrize(("name", "masked", "key"), STORED)
 def test_stored_numbers(name, masked, key, backend):
     g = golden.load("halo", name)
@@ -126,9 +126,9 @@ def test_autocast_is_off_inside():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"block": 0}, "needs block >= 1 and halo >= 0, in cells, got block=0, halo=1"),
+        ({"block": 0}, "needs block >= 1 and halo >= 0, in positions, got block=0, halo=1"),
         ({"halo": -1}, "got block=2, halo=-1"),
-        ({"heads": 3}, "needs heads that divide the channels, got 3 for 8"),
+        ({"num_heads": 3}, "needs num_heads that divides the channels, got 3 for 8"),
         ({"q": torch.zeros(2, 8, 5)}, r"needs q, k and v of one shape \(B, I, H, W\).*got \(2, 8, 5\), \(2, 8, 5, 6\)"),
         ({"k": torch.zeros(2, 8, 5, 5)}, r"got \(2, 8, 5, 6\), \(2, 8, 5, 5\) and \(2, 8, 5, 6\)"),
         ({"rel_width": torch.zeros(5, 4)}, r"needs tables of shape \(7, 4\) for block=2, halo=1 and 2 heads.*\(5, 4\)"),
@@ -136,6 +136,6 @@ def test_autocast_is_off_inside():
 )
 def test_errors_say_what_was_needed(change, message):
     names = ("q", "k", "v", "rel_height", "rel_width")
-    args = dict(zip(names, tensors(5, 6, 2, 1), strict=True)) | {"heads": 2, "block": 2, "halo": 1}
+    args = dict(zip(names, tensors(5, 6, 2, 1), strict=True)) | {"num_heads": 2, "block": 2, "halo": 1}
     with pytest.raises(ValueError, match=message):
         halo_attention(**(args | change))

@@ -79,9 +79,9 @@ def test_autocast_is_off_inside():
         ((4, 2, 2), (4, 2, 2), 1, r"needs q, k and v of one shape \(B, C, H, W\) with all sizes >= 1, got \(4, 2, 2\)"),
         ((1, 4, 2, 0), (1, 4, 2, 0), 1, r"got \(1, 4, 2, 0\), \(1, 4, 2, 0\) and \(1, 4, 2, 0\)"),
         ((1, 4, 2, 3), (1, 4, 2, 2), 1, r"got \(1, 4, 2, 3\), \(1, 4, 2, 2\) and \(1, 4, 2, 2\)"),
-        ((1, 6, 2, 2), (1, 6, 2, 2), 1, "multiple of 4 and of heads=1, got C=6; 4 heads fit"),
-        ((1, 8, 2, 2), (1, 8, 2, 2), 3, "multiple of 4 and of heads=3, got C=8"),
-        ((1, 8, 2, 2), (1, 8, 2, 2), 0, "of heads=0, got C=8"),
+        ((1, 6, 2, 2), (1, 6, 2, 2), 1, "multiple of 4 and of num_heads=1, got C=6; 4 heads fit"),
+        ((1, 8, 2, 2), (1, 8, 2, 2), 3, "multiple of 4 and of num_heads=3, got C=8"),
+        ((1, 8, 2, 2), (1, 8, 2, 2), 0, "of num_heads=0, got C=8"),
     ],
 )
 def test_errors_say_what_was_needed(q, v, heads, message):

@@ -20,11 +20,11 @@ from torch.utils._pytree import tree_leaves
 from tests import golden
 from tests.ops import parity
 from tests.ops.parity import Tensors
-from yolomix.ops.selective_scan import BACKENDS, eager, selective_scan
+from yolomix.ops.selective_scan import OPERATOR, eager, selective_scan
 from yolomix.ops.selective_scan.inputs import ScanInputs
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-every_backend = parity.compared(BACKENDS)
+every_backend = parity.compared(OPERATOR.backends)
 
 
 def arguments(tensors: Tensors, softplus: bool = True) -> ScanInputs:
@@ -91,7 +91,7 @@ def test_the_comparison_sees_an_error_of_one_percent(spoiled, dtype):
         parity.assert_equal(parity.measured(wrong, inputs), want)
 
 
-@pytest.mark.parametrize("row", BACKENDS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", OPERATOR.backends, ids=lambda row: row.name)
 @pytest.mark.parametrize("name", golden.names("selective_scan"))
 def test_golden(row, name):
     g = golden.load("selective_scan", name)
@@ -295,7 +295,7 @@ ERRORS = [
     (wrong("A", 4, 0), ValueError, r"and N >= 1, got \(4, 0\)"),
     (wrong("delta", 2, 4, 5), ValueError, r"needs delta of shape \(2, 4, 6\), the shape of u.* got \(2, 4, 5\)"),
     (wrong("z", 2, 4, 1), ValueError, r"needs z of shape \(2, 4, 6\)"),
-    (wrong("D", 1), ValueError, r"needs D of shape \(4,\), one number per channel of u.* got \(1,\)"),
+    (wrong("D", 1), ValueError, r"needs D of shape \(4,\), one value per channel of u.* got \(1,\)"),
     (wrong("delta_bias", 4, 1), ValueError, r"needs delta_bias of shape \(4,\)"),
     (wrong("B", 2, 3, 2, 6), ValueError, r"groups of B to divide the 4 channels of u, got 3 groups"),
     (wrong("C", 2, 2, 7), ValueError, r"needs C of shape \(D, N\) = \(4, 2\), .* \(B, G, N, L\) = \(2, G, 2, 6\), got"),

@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.ops import parity
 from tests.ops.parity import Tensors
-from yolomix.ops.ss2d import BACKENDS, ss2d
+from yolomix.ops.ss2d import OPERATOR, ss2d
 from yolomix.ops.ss2d.inputs import SS2DInputs
 from yolomix.ops.ss2d.reference import orders
 
 NAMES = ("x", "x_proj_weight", "dt_projs_weight", "dt_projs_bias", "A", "D")
-every_backend = parity.compared(BACKENDS)
+every_backend = parity.compared(OPERATOR.backends)
 
 
 def arguments(tensors: Tensors) -> SS2DInputs:
@@ -65,7 +65,7 @@ def directions(tensors: Tensors, order: list[int]) -> Tensors:
     return tensors | turned | {k: tensors[k].unflatten(0, (4, -1))[order].flatten(0, 1) for k in "AD"}
 
 
-@pytest.mark.parametrize("row", BACKENDS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", OPERATOR.backends, ids=lambda row: row.name)
 @pytest.mark.parametrize(("turn", "order"), [
     (lambda x: x.transpose(2, 3), [1, 0, 3, 2]),
     (lambda x: x.flip(2, 3), [2, 3, 0, 1]),

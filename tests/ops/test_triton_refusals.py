@@ -9,12 +9,13 @@ import torch
 
 triton = pytest.importorskip("triton", reason="refusals of kernels that cannot be imported are the dispatcher's")
 
-from yolomix.ops import selective_scan as scan  # noqa: E402
-from yolomix.ops import ss2d  # noqa: E402
+from yolomix.ops import selective_scan  # noqa: E402
 from yolomix.ops._triton import available, plan  # noqa: E402
 from yolomix.ops._triton.plan import Sizes  # noqa: E402
+from yolomix.ops.selective_scan import OPERATOR as SCAN  # noqa: E402
 from yolomix.ops.selective_scan import triton_gpu  # noqa: E402
 from yolomix.ops.selective_scan.inputs import ScanInputs  # noqa: E402
+from yolomix.ops.ss2d import OPERATOR as SS2D  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -91,16 +92,16 @@ def test_an_endless_sequence_is_refused():
     assert f"fewer than {2**31}, not {2**31}" in " | ".join(available.refusals(u, 4, u.shape[2]))
 
 
-@pytest.mark.parametrize("op", [scan, ss2d], ids=["selective_scan", "ss2d"])
+@pytest.mark.parametrize("op", [SCAN, SS2D], ids=["selective_scan", "ss2d"])
 def test_triton_is_the_first_choice_on_a_gpu(op):
-    assert op.BACKENDS[0].name == "triton"
-    assert op.BACKENDS[0].device == "cuda"
+    assert op.backends[0].name == "triton"
+    assert op.backends[0].device == "cuda"
 
 
 def test_asking_for_triton_on_a_cpu_never_falls_back():
     u, delta, A, B, C = arguments()[:5]
     with pytest.raises(NotImplementedError, match="triton: it serves cuda tensors, not cpu"):
-        scan.selective_scan(u, delta, A, B, C, backend="triton")
+        selective_scan(u, delta, A, B, C, backend="triton")
 
 
 @pytest.mark.parametrize(("states", "padded"), [(1, 2), (2, 2), (3, 4), (16, 16), (20, 32)])

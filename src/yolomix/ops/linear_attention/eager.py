@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from yolomix.ops.linear_attention import EPSILON
-from yolomix.ops.linear_attention.inputs import LinearAttentionInputs
+from yolomix.ops.linear_attention.inputs import EPSILON, LinearAttentionInputs
 from yolomix.ops.linear_attention.rope import rotate, turns
 from yolomix.ops.precision import accum_dtype
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yolomix.ops.linear_attention import EPSILON
-from yolomix.ops.linear_attention.inputs import LinearAttentionInputs
+from yolomix.ops.linear_attention.inputs import EPSILON, LinearAttentionInputs
 
 
 def refusals(inputs: LinearAttentionInputs) -> list[str]:

@@ -1,6 +1,6 @@
 """Selective scan: the recurrence of Mamba (arXiv:2312.00752), with the semantics of mamba_ssm's function in full.
 
-For batch b, channel d, state n and step t::
+For batch b, channel d, state n and time step t, with step size dt::
 
     dt      = delta[b,d,t] + delta_bias[d]
     dt      = softplus(dt) if delta_softplus                    (dt itself above 20)
@@ -11,20 +11,23 @@ For batch b, channel d, state n and step t::
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor
 
-from yolomix.ops.dispatch import Backend, choose, exporting
-from yolomix.ops.precision import full_precision
-from yolomix.ops.selective_scan.checks import check
-from yolomix.ops.selective_scan.inputs import ScanInputs
+from yolomix.ops.backend import Backend
+from yolomix.ops.dispatch import Operator
+from yolomix.ops.selective_scan.inputs import ScanInputs, check
 
-BACKENDS = (
-    Backend("triton", "yolomix.ops.selective_scan.triton_gpu", device="cuda", needs="triton"),
-    Backend("numba", "yolomix.ops.selective_scan.numba_cpu", device="cpu", needs="numba"),
-    Backend("eager", "yolomix.ops.selective_scan.eager"),
-    Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
+ScanOutput = Tensor | tuple[Tensor, Tensor]
+
+OPERATOR: Operator[ScanInputs, ScanOutput] = Operator(
+    "selective_scan",
+    (
+        Backend("triton", "yolomix.ops.selective_scan.triton_gpu", device="cuda", needs="triton"),
+        Backend("numba", "yolomix.ops.selective_scan.numba_cpu", device="cpu", needs="numba"),
+        Backend("eager", "yolomix.ops.selective_scan.eager"),
+        Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
+    ),
+    check,
 )
 
 
@@ -41,22 +44,29 @@ def selective_scan(
     return_last_state: bool = False,
     *,
     backend: str = "auto",
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> ScanOutput:
     """Selective scan of a sequence; see the module's description for the equation.
+
+    >>> import torch
+    >>> from yolomix.ops import selective_scan
+    >>> u, A = torch.ones(1, 2, 4), torch.zeros(2, 3)  # a rate of 0 never forgets: the state sums up
+    >>> B = C = torch.ones(1, 3, 4)
+    >>> selective_scan(u, u, A, B, C)[0, 0]
+    tensor([ 3.,  6.,  9., 12.])
 
     Args:
         u: input, (B, D, L).
         delta: step sizes, (B, D, L), before bias and softplus.
         A: decay rates, (D, N), real or complex.
         B: input matrix: constant (D, N), variable (B, N, L) or grouped (B, G, N, L), where channel d uses group
-            d // (D / G). With complex A a constant one is complex, and the others are real with last size 2L,
-            real and imaginary part of each step side by side.
+            d // (D / G). With complex A a constant one is complex. The others are real with last size 2L: real and
+            imaginary part of a time step stand next to each other.
         C: output matrix, same forms as B, independently of it.
-        D: weight of the direct path, (D,).
+        D: skip weight, (D,).
         z: gate, (B, D, L).
         delta_bias: added to delta, (D,).
         delta_softplus: whether delta passes through softplus.
-        return_last_state: also return h after the last step.
+        return_last_state: also return h after the last time step.
         backend: "auto", "triton", "numba", "eager" or "reference".
 
     Returns:
@@ -68,9 +78,5 @@ def selective_scan(
         ValueError: a shape does not fit, or tensors are on several devices.
         NotImplementedError: the backend named cannot take these tensors; the message says why.
     """
-    if not exporting():  # sizes may be symbols there
-        check(u, delta, A, B, C, D, z, delta_bias)
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
-    run = choose("selective_scan", BACKENDS, backend, u, inputs)
-    with full_precision(u):
-        return cast("Tensor | tuple[Tensor, Tensor]", run(inputs))
+    return OPERATOR(inputs, backend)

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops.dispatch import exporting
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan.inputs import ScanInputs
+from yolomix.ops.tracing import into_a_graph
 
 STEPS = 16  # steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
 SEGMENT = 1 << 20  # state values (batch x channels x states x steps) worked on at a time
@@ -62,7 +62,7 @@ def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
     rates = _by_group(A, groups)
     b, c = (_by_group(m.to(A.dtype), groups) if m.dim() == 2 else _grouped(m, A, x.dtype, groups) for m in (B, C))
     dt, x = (m.reshape(batch, groups, -1, length) for m in (dt, x))
-    if exporting() or torch.compiler.is_compiling():
+    if into_a_graph():
         y, h = _segment(dt, x, b, c, rates, rates.new_zeros(batch, *rates.shape))
     else:
         y, h = _Segments.apply(dt, x, b, c, rates)

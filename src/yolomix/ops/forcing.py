@@ -1,0 +1,71 @@
+"""Which backend is wanted: an argument, a ``use_backend`` block or the environment variable, the nearest first."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from yolomix.ops.tracing import constant_in_graphs
+
+ENVIRONMENT = "YOLOMIX_BACKEND"
+NAMES = ("auto", "triton", "numba", "eager", "reference")
+
+_forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("yolomix_backend", default=None)
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Force a backend for every operator called with "auto" inside the block, in this thread.
+
+    Operators that have no such backend are passed by.
+
+    >>> import torch
+    >>> from yolomix.ops import linear_attention, use_backend
+    >>> q = torch.ones(1, 4, 2, 2)
+    >>> with use_backend("reference"):
+    ...     linear_attention(q, q, q, num_heads=1).shape
+    torch.Size([1, 4, 2, 2])
+
+    Raises:
+        ValueError: the name is none of ``NAMES``.
+    """
+    token = _forced.set(_known(name))
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def wanted(backend: str, names: Sequence[str] = NAMES) -> str:
+    """What to look for: the argument, else the innermost ``use_backend``, else the environment variable.
+
+    The last two are for a whole model, so they pass by the operators whose ``names`` lack that backend.
+
+    >>> with use_backend("numba"):
+    ...     wanted("auto"), wanted("eager"), wanted("auto", ["eager", "reference"])
+    ('numba', 'eager', 'auto')
+    """
+    if _known(backend) != "auto":
+        return backend
+    forced = _known(_forced_name())
+    return forced if forced in names else "auto"
+
+
+@constant_in_graphs
+def _forced_name() -> str:
+    return _forced.get() or os.environ.get(ENVIRONMENT) or "auto"
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"unknown backend {name!r}; {_near(name)}choose from {', '.join(NAMES)}")
+    return name
+
+
+def _near(name: str) -> str:
+    import difflib  # only now: most processes never misspell a backend
+
+    found = difflib.get_close_matches(name, NAMES, 1)
+    return f"did you mean {found[0]!r}? Or " if found else ""

@@ -1,0 +1,71 @@
+"""Whether operations run now or are recorded into a graph: this file alone knows how PyTorch says so.
+
+Four things record: ``torch.compile``, ``torch.export``, the ONNX exporter and the TorchScript tracer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def constant_in_graphs(function: Function) -> Function:
+    """Let ``torch.compile`` call a function while it traces, and keep the answer.
+
+    >>> @constant_in_graphs
+    ... def two() -> int:
+    ...     return 2
+    >>> two()
+    2
+    """
+    # What torch.compiler.assume_constant_result does, which imports the compiler (one second) to do it.
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+def into_a_graph() -> bool:
+    """Whether a graph is recorded, to be compiled here or to be exported.
+
+    >>> into_a_graph()
+    False
+    """
+    return exporting() or torch.compiler.is_compiling()
+
+
+def exporting() -> bool:
+    """Whether a graph is recorded for somewhere else, by ``torch.export``, ONNX or TorchScript.
+
+    >>> exporting()
+    False
+    """
+    return _into_a_program() or into_a_file()
+
+
+def into_a_file() -> bool:
+    """Whether a graph for another runtime is recorded, by the ONNX or the TorchScript exporter.
+
+    >>> into_a_file()
+    False
+    """
+    return torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
+
+
+@constant_in_graphs
+def _into_a_program() -> bool:
+    """Whether ``torch.export`` records."""
+    # PyTorch before 2.9 says yes whenever it is asked in a graph, so it is asked outside, as a constant.
+    if torch.compiler.is_exporting():
+        return True
+    # Outside of a graph it forgets a strict export, of which only the compiler's own tracer knows.
+    tracer = sys.modules.get("torch._dynamo.symbolic_convert")
+    if tracer is None:
+        return False
+    try:
+        return bool(tracer.InstructionTranslator.current_tx().export)
+    except AttributeError:  # nothing is being traced
+        return False

@@ -1,0 +1,89 @@
+"""Operations that are recorded: programs of torch.export, files, compiled graphs of a process that starts with them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.ops import parity
+from tests.ops.choosing import in_float64
+from yolomix.ops.selective_scan import OPERATOR, selective_scan
+from yolomix.ops.tracing import exporting, into_a_file, into_a_graph
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, backend):
+        super().__init__()
+        self.backend = backend
+
+    def forward(self, *args):
+        return selective_scan(*args, True, backend=self.backend)
+
+
+@pytest.mark.parametrize(("backend", "is_node"), [("auto", False), ("numba", True)])
+def test_torch_export_keeps_to_plain_operations_unless_a_backend_is_named(inputs, backend, is_node):
+    tensors = inputs[:8]
+    program = torch.export.export(Scan(backend), tensors)
+    names = {str(node.target) for node in program.graph.nodes}
+    assert ("yolomix.selective_scan_numba.default" in names) == is_node
+    want = OPERATOR(in_float64(inputs), "reference")
+    parity.assert_equal({"output": program.module()(*tensors)}, {"output": want})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_file_format_takes_a_named_backend(inputs):
+    with pytest.raises(NotImplementedError, match="a file format knows only plain PyTorch operations"):
+        torch.jit.trace(Scan("numba"), inputs[:8])
+
+
+class Asked(torch.nn.Module):
+    """Remembers what it was told while it ran."""
+
+    def forward(self, x):
+        self.told = exporting(), into_a_file(), into_a_graph()
+        return x + 1
+
+
+def asked(record) -> tuple[bool, ...]:
+    module = Asked().eval()
+    record(module, torch.ones(1))
+    return module.told
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_recorder_is_known(tmp_path):
+    assert asked(lambda module, x: module(x)) == (False, False, False)
+    assert asked(lambda module, x: torch.jit.trace(module, x, check_trace=False)) == (True, True, True)
+    file = tmp_path / "asked.onnx"
+    assert asked(lambda module, x: torch.onnx.export(module, (x,), file, dynamo=False)) == (True, True, True)
+    compiled = asked(lambda module, x: torch.compile(module, backend="eager", fullgraph=True)(x))
+    assert compiled == (False, False, True)
+
+
+COLD = """
+import torch
+from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.ss2d import example, ss2d
+
+def both(x, *rest):
+    u, n = x.flatten(2), rest[3].shape[1]
+    B = u[:, :1].expand(-1, n, -1)
+    return ss2d(x, *rest).sum() + selective_scan(u, u, rest[3][: u.shape[1]], B, B, delta_softplus=True).sum()
+
+arguments = [x.double() for x in example.inputs("cpu")]
+found = torch.compile(both, fullgraph=True, backend="aot_eager")(*arguments)
+assert torch.equal(found, both(*arguments))
+"""
+
+
+def test_a_process_that_starts_with_a_compiled_graph_takes_two_operators_and_says_what_is_slow():
+    environment = os.environ | {"YOLOMIX_BACKEND": "auto"}
+    done = subprocess.run([sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for operator in ("ss2d", "selective_scan"):
+        assert done.stderr.count(f"{operator} runs on eager, because") == 1
+    assert "numba: it computes in float32, which is less than torch.float64" in done.stderr
