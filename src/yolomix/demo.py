@@ -111,16 +111,18 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        file = self.onnx.file
+        images = [{"file": str(image)} for image in self.images]
         return {
             "weights": str(self.weights),
             "save_dir": str(self.save_dir),
-            "images": [{"file": str(image)} for image in self.images],
+            "images": images,
             **self.record.to_dict(),
             "parameters": self.parameters,
             "gflops": self.gflops,
             "latency_ms": self.latency_ms,
             "training_seconds": self.training_seconds,
-            "onnx": None if self.onnx.file is None else str(self.onnx.file),
+            "onnx": None if file is None else str(file),
             "onnx_refusal": self.onnx.refusal,
             "difference": self.onnx.difference,
             "agrees": self.onnx.agrees,

@@ -102,4 +102,7 @@ def test_a_table_of_formats_is_passed_on():
 def test_spaces_around_equal_signs_and_dashes_are_allowed():
     words = passed._merged(["epochs", "=", "3", "imgsz=", "64", "--batch=2", "half"])
     assert words == ["epochs=3", "imgsz=64", "batch=2", "half"]
-    passed._check(VERBS["train"], ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words])
+    words = ["segment", "model=yolo11n.pt", "data=sample", "half", "hide_labels=True", *words]
+    given = passed._given(VERBS["train"], words)
+    assert (given["segment"], given["imgsz"]) == ("", "64")
+    passed._check(VERBS["train"], given)

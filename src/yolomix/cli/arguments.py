@@ -12,10 +12,10 @@ from yolomix.cli.request import UsageError, near
 
 @dataclass(frozen=True)
 class Kind:
-    """What the text of an argument has to be.
+    """What the text of an argument has to be. A shell completes by it: model names, blocks, files, choices.
 
-    >>> whole(1).read("12"), SWITCH.read("false"), one_of("after", "wrap").read("behind")
-    (12, False, None)
+    >>> SWITCH.read("false"), SWITCH.read("no"), SWITCH.choices
+    (False, None, ('true', 'false'))
 
     Attributes:
         name: in words, as in "seed must be a whole number of at least 0".
@@ -125,7 +125,11 @@ def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> di
 
 
 def whole(least: int) -> Kind:
-    """A whole number that is not too small."""
+    """A whole number that is not too small.
+
+    >>> whole(1).read("0") is None
+    True
+    """
 
     def _read(text: str) -> int | None:
         return int(text) if text.isdecimal() and int(text) >= least else None
@@ -134,8 +138,16 @@ def whole(least: int) -> Kind:
 
 
 def one_of(*choices: str) -> Kind:
-    """One of a few texts."""
-    return Kind(f"one of {', '.join(choices)}", lambda text: text if text in choices else None, choices)
+    """One of a few texts.
+
+    >>> one_of("after", "wrap").name
+    'one of after, wrap'
+    """
+
+    def _read(text: str) -> str | None:
+        return text if text in choices else None
+
+    return Kind(f"one of {', '.join(choices)}", _read, choices)
 
 
 def _switch(text: str) -> bool | None:

@@ -36,13 +36,15 @@ def graft(
     Raises:
         UsageError: neither the arguments nor the name of the model say a block and where it goes.
     """
-    said = block is not None or at is not None
-    if said or not names.resolve(model).grafts:
-        missing = [name for name, value in (("block", block), ("at", at)) if value is None]
-        if missing:
-            raise VERBS["graft"].lacks(*missing)
+    if block is None and at is None:
+        if not names.resolve(model).grafts:
+            raise VERBS["graft"].lacks("block", "at")
+    elif block is None:
+        raise VERBS["graft"].lacks("block")
+    elif at is None:
+        raise VERBS["graft"].lacks("at")
     offline.prepare()
-    from yolomix import editing
+    from yolomix import editing  # only now: it imports Ultralytics, which has to know whether it is offline
 
     change = editing.edit(model)
     if block is not None and at is not None:
@@ -109,6 +111,5 @@ def _paragraphs(*texts: str) -> list[str]:
 
 
 def _nothing_to_do() -> str:
-    meanings = {argument.name: str(argument) for argument in EDIT}
-    explained = [f"{name}= {meanings[name]}" for name in OPERATIONS]
+    explained = [f"{argument.name}= {argument}" for argument in EDIT if argument.name in OPERATIONS]
     return f"edit needs remove=, swap= or repeats=, as in: {VERBS['edit'].examples[0]}\n{'; '.join(explained)}"

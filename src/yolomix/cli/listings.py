@@ -9,7 +9,11 @@ from yolomix.cli.answer import Answer, Table
 
 
 def models() -> Answer:
-    """The model zoo: name, parameters of each scale, what it is."""
+    """The model zoo: name, parameters of each scale, what it is.
+
+    >>> models().data[0]["scales"]["t"]
+    6131704
+    """
     from yolomix import models as zoo
 
     rows = []
@@ -31,13 +35,15 @@ def described(name: str, text: str) -> dict[str, Any]:
         name: of the file, without suffix.
         text: what is in it.
     """
-    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
-    written = re.findall(r"^\s+(\w+):\s*\[.*#\s*([\d,]+) parameters", text, re.MULTILINE)
+    scales: dict[str, int] = {}
+    for letter, count in re.findall(r"^\s+(\w+):\s*\[.*#\s*([\d,]+) parameters", text, re.MULTILINE):
+        scales[letter] = int(count.replace(",", ""))
+    about = re.search(r"^#[# ]*(.*)", text, re.MULTILINE)
     source = re.search(r"Source: (.*)", text)
     return {
         "model": f"{name}.yaml",
-        "scales": {letter: int(count.replace(",", "")) for letter, count in written},
-        "about": comments[0] if comments else "",
+        "scales": scales,
+        "about": about[1] if about else "",
         "source": source[1].rstrip(".;") if source else "",
     }
 
@@ -47,7 +53,11 @@ def _parameters(scales: dict[str, int]) -> str:
 
 
 def blocks() -> Answer:
-    """The blocks: name, arguments of a YAML row, channel rule, source."""
+    """The blocks: name, arguments of a YAML row, channel rule, source.
+
+    >>> next(row["channels"] for row in blocks().data if row["block"] == "C2PSAMLLA")
+    '(c1, c2, n, ...)'
+    """
     import yolomix.nn  # noqa: F401, enters the blocks
     from yolomix.nn.registry import BLOCKS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ def run(verb: Verb, words: Sequence[str]) -> Answer:
         from yolomix.host import entry
 
         words = _merged(words)
-        _check(verb, words)
-        if verb.name in WITH_IMAGES and not any(word.startswith("save=") for word in words):
+        given = _given(verb, words)
+        _check(verb, given)
+        if verb.name in WITH_IMAGES and "save" not in given:
             words.append("save=True")  # as `yolo` does, which keeps no results for us
         model, result = entry.entrypoint(verb.name, words)
     found = summary(verb.name, model, result)
@@ -68,15 +69,18 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
 def _images(results: Sequence[Any]) -> dict[str, Any]:
     """The detections of every image, and the folder where annotated copies are."""
     images: list[dict[str, Any]] = []
+    frames = Counter[str]()
+    save_dir = None
     for result in results:
-        images.append({"file": result.path, "detections": result.summary()})
-    if len({image["file"] for image in images}) < len(images):  # frames of a video share its file
-        frames = Counter[str]()
+        images.append({"file": result.path, "frame": frames[result.path], "detections": result.summary()})
+        frames[result.path] += 1
+        # Results name the folder even where nothing is saved.
+        if result.save_dir and Path(result.save_dir).is_dir():
+            save_dir = str(result.save_dir)
+    if len(frames) == len(images):  # only frames of a video share a file
         for image in images:
-            image["frame"] = frames[image["file"]]
-            frames[image["file"]] += 1
-    written = {str(result.save_dir) for result in results if result.save_dir and Path(result.save_dir).is_dir()}
-    return {"images": images, "save_dir": min(written, default=None)}
+            del image["frame"]
+    return {"images": images, "save_dir": save_dir}
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -116,13 +120,18 @@ def _merged(words: Sequence[str]) -> list[str]:
         raise UsageError(f"cannot read {' '.join(words)!r} as key=value words: {error}") from error
 
 
-def _check(verb: Verb, words: Sequence[str]) -> None:
-    """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
+def _given(verb: Verb, words: Sequence[str]) -> dict[str, str]:
+    """The texts by key; a bare word is a key without one."""
     given: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         _check_key(verb.name, key, bare=not equals)
         given[key] = value
+    return given
+
+
+def _check(verb: Verb, given: Mapping[str, str]) -> None:
+    """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
     if "cfg" in given:  # a file that has further arguments, perhaps all of them
         return
     if "model" not in given:

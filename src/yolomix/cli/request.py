@@ -26,6 +26,9 @@ class UsageError(ValueError):
 class Request:
     """What the user asked for.
 
+    >>> Request("models", json=True).about is None
+    True
+
     Attributes:
         verb: one of the known verbs, or "help".
         words: all further words in order, without flags.

@@ -22,6 +22,7 @@ SETTINGS = SETTINGS_FILE
 def entrypoint(verb: str, words: Sequence[str]) -> tuple[Any, Any]:
     """Let Ultralytics carry out ``yolo VERB key=value ...``; returns the model and what its method returned."""
     with _recording(verb) as calls:
+        # Ultralytics looks for the words of its command line in its own copy, wherever they were given.
         argv, cfg.ARGV = cfg.ARGV, ["yolo", verb, *words]
         try:
             cfg.entrypoint()
@@ -32,6 +33,9 @@ def entrypoint(verb: str, words: Sequence[str]) -> tuple[Any, Any]:
 
 def merged(words: Sequence[str]) -> list[str]:
     """``imgsz = 320`` as one word, and words without the dashes that Ultralytics would complain about.
+
+    >>> merged(["imgsz", "=", "320", "--half"])
+    ['imgsz=320', 'half']
 
     Raises:
         SyntaxError, IndexError: an equals sign without a side.
@@ -52,6 +56,10 @@ def metrics(result: Any) -> dict[str, float]:
 def describes_a_model(file: Path) -> bool:
     """Whether a YAML has the rows of a model. A file that is no YAML passes: who builds the model says what is wrong.
 
+    >>> _ = Path("data.yaml").write_text("names: [cat, dog]")
+    >>> describes_a_model(Path("data.yaml"))
+    False
+
     Args:
         file: it exists.
     """
@@ -63,8 +71,12 @@ def describes_a_model(file: Path) -> bool:
 
 
 def was_known(key: str) -> bool:
-    """Whether Ultralytics still takes an argument under an old name."""
-    LOGGER.disabled = True
+    """Whether Ultralytics still takes an argument under an old name.
+
+    >>> was_known("hide_labels"), was_known("no_such_argument")
+    (True, False)
+    """
+    LOGGER.disabled = True  # it warns that the name is old; it will again when it gets the argument
     try:
         cfg.check_dict_alignment(cfg.DEFAULT_CFG_DICT, {key: None})
     except SyntaxError:

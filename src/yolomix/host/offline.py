@@ -30,18 +30,31 @@ def prepare() -> bool:
 
 
 def switched_off() -> bool:
-    """Whether Ultralytics is told to look nothing up."""
+    """Whether Ultralytics is told to look nothing up.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ, YOLO_OFFLINE="True"):
+    ...     switched_off()
+    True
+    """
     return os.environ.get("YOLO_OFFLINE", "").lower() in ("true", "1")
 
 
 def in_ci() -> bool:
-    """Whether this runs in continuous integration."""
+    """Whether this runs in continuous integration.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ, CI="true"):
+    ...     in_ci()
+    True
+    """
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def reachable() -> bool:
     """Whether a name on the internet can be looked up within ``PATIENCE``; a lookup itself may take minutes."""
     found: list[object] = []
+    # In a thread, since a lookup cannot be given a time limit; a daemon, so that the process may end before it.
     lookup = threading.Thread(target=lambda: found.extend(_addresses("one.one.one.one")), daemon=True)
     lookup.start()
     lookup.join(PATIENCE)

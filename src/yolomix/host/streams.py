@@ -12,7 +12,15 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def output_to(stream: TextIO) -> Iterator[None]:
-    """Send what this process writes to stdout, and the log of Ultralytics, to another stream."""
+    """Send what this process writes to stdout, and the log of Ultralytics, to another stream.
+
+    >>> import io
+    >>> elsewhere = io.StringIO()
+    >>> with output_to(elsewhere):
+    ...     print("Ultralytics says hello")
+    >>> elsewhere.getvalue().strip()
+    'Ultralytics says hello'
+    """
     stdout = sys.stdout
     _log_to(stream)
     try:
@@ -26,6 +34,7 @@ def output_to(stream: TextIO) -> Iterator[None]:
 def children_to_stderr() -> Iterator[None]:
     """Send what child processes write to stdout (the workers of DDP do) to stderr."""
     sys.stdout.flush()
+    # The descriptor and not ``sys.stdout``: a child process inherits descriptors.
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
