@@ -158,13 +158,30 @@ def test_a_pickle_of_another_protocol_is_refused(saved: Callable[..., Path], tmp
     assert not (tmp_path / "was_run").exists()
 
 
+CONV, DETECT = [-1, 1, "Conv", [8, 3, 2]], [[0, 0, 0], 1, "Detect", ["nc"]]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"backbone": [[-1, 1, "check_file", ["x"]]]}, "row [-1, 1, 'check_file', ['x']] of the YAML inside it names"),
-        ({"backbone": [[-1, 1, "nn.functional", []]]}, "names no layer"),
-        ({"backbone": [[-1, 1]]}, "row [-1, 1] of the YAML inside it names no layer"),
-        ({"nc": Path("x")}, "the YAML inside it is not plain data"),
+        ({"backbone": [[-1, 1, "check_file", ["x"]]]}, "names 'check_file', which is no layer of the fork"),
+        ({"backbone": [[-1, 1, "nn.functional", []]]}, "names 'nn.functional', which is no layer"),
+        ({"backbone": [[-1, 1, "DetectionModel", [{"activation": "exit()"}]]]}, "names 'DetectionModel', which"),
+        ({"backbone": [[-1, 1, "TorchVision", [512, "resnet18", "DEFAULT"]]]}, "names 'TorchVision', which is no"),
+        ({"backbone": [[-1, 1]]}, "row 0 [-1, 1] is not [from, repeats, module, args]"),
+        ({"backbone": [[-1, 1, "Conv", [8, "exit()"]]]}, "has arguments that are not at most 12 numbers"),
+        ({"backbone": [[-1, 1, "Conv", [{"c": 1}]]]}, "has arguments that are not at most 12 numbers"),
+        ({"backbone": [[-1, 1, "Conv", [10**9, 3, 2]]]}, "has arguments that are not at most 12 numbers up to 8192"),
+        ({"backbone": [[-1, 10**9, "Conv", [8]]]}, "has repeats of 1000000000"),
+        ({"backbone": [[-1, 301, "Conv", [8]]]}, "its rows repeat 301 layers, more than 300"),
+        ({"backbone": 101 * [CONV]}, "it has 101 rows, more than 100"),
+        ({"backbone": {"0": CONV}}, "backbone and head have to be lists of rows"),
+        ({"backbone": [["x", 1, "Conv", [8]]]}, "reads 'x', and has to read layers by index"),
+        ({"scales": {"n": [1e9, 1.0, 1024]}}, "scale 'n' is [1000000000.0, 1.0, 1024]"),
+        ({"scales": {"n": [1.0, 1.0, 64]}, "scale": "x"}, "its scale is 'x', and its scales are n"),
+        ({"nc": Path("x")}, "nc is <yolomix.host.foreign.PosixPath object"),
+        ({"kpt_shape": "exit()"}, "kpt_shape is 'exit()', and has to be two whole numbers"),
+        ({"depth_multiple": "3"}, "depth_multiple is '3'"),
     ],
 )
 def test_a_yaml_that_is_more_than_a_description_is_refused(
@@ -173,6 +190,7 @@ def test_a_yaml_that_is_more_than_a_description_is_refused(
     with pytest.raises(foreign.RefusedError) as error:
         foreign.read(saved(shell(yaml={"nc": 1, "backbone": [], "head": [], **change})))
     assert text in str(error.value)
+    assert "Nothing was built" in str(error.value)
 
 
 def test_an_activation_inside_a_file_is_not_evaluated(saved: Callable[..., Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import pickle
 import zipfile
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn import tasks
 
-from yolomix.nn.registry import BLOCKS
+from yolomix.host import fork_rows
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -29,6 +30,7 @@ KNOWN_NAMES = ("builtins.getattr", "functools.partial")  # how the fork pickles 
 MODELS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel")
 MODEL_KEYS = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
 PLAIN = (str, int, float, bool, type(None))
+SHOWN = 5  # tensors that do not fit, in an error
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -80,8 +82,14 @@ def is_foreign(file: str | Path) -> bool:
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        return any(mark.encode() in archive.read(name) for name in pickles for mark in FORK)
+        for entry in archive.infolist():
+            # torch.save compresses nothing: a small entry that grows while it is read is not its work.
+            stored = entry.compress_type == zipfile.ZIP_STORED
+            if entry.filename.endswith("/data.pkl") and stored:
+                content = archive.read(entry)
+                if any(mark.encode() in content for mark in FORK):
+                    return True
+    return False
 
 
 def checkpoint(file: str | Path) -> dict[str, Any]:
@@ -126,13 +134,16 @@ def read(file: str | Path) -> Foreign:
         raise TypeError(
             f"{file} holds no model of the Mamba-YOLO fork but {kind}; it has to be a {' or '.join(MODELS)}"
         )
+    tensors = dict(_tensors(model))
+    if sum(t.numel() for t in tensors.values()) > Path(file).stat().st_size:  # no element takes less than a byte
+        raise RefusedError(f"{file} is refused: its tensors have more elements than the file has bytes")
     args = content.get("train_args") if isinstance(content, dict) else None
     names = dict(getattr(model, "names", {}))
     return Foreign(
         file=str(file),
         kind=kind,
         model=_model_dictionary(file, getattr(model, "yaml", None)),
-        tensors=dict(_tensors(model)),
+        tensors=tensors,
         names={int(index): str(name) for index, name in names.items()},
         train_args=_plain_items(args),
         stand_ins=unsafe,
@@ -142,16 +153,35 @@ def read(file: str | Path) -> Foreign:
 def rebuild(found: Foreign) -> nn.Module:
     """The model of a checkpoint of the fork, built from its YAML with our blocks and loaded strictly."""
     d = found.model
-    model: nn.Module = getattr(tasks, found.kind)(d, ch=d.get("ch", 3), verbose=False)
-    try:
-        model.load_state_dict(found.tensors)
-    except RuntimeError as error:
+    channels = d.get("ch", 3)
+    if misfits := _misfits(found, channels):
+        more = f" and {len(misfits) - SHOWN} more" if len(misfits) > SHOWN else ""
         raise ValueError(
-            f"the weights in {found.file} do not fit the model that its YAML describes: {error}. (The fork does not "
-            "scale a width that equals the number of classes; such models have to be trained anew.)"
-        ) from error
+            f"the weights in {found.file} do not fit the model that its YAML describes: {'; '.join(misfits[:SHOWN])}"
+            f"{more}. (The fork does not scale a width that equals the number of classes; such models have to be "
+            "trained anew.)"
+        )
+    model: nn.Module = getattr(tasks, found.kind)(d, ch=channels, verbose=False)
+    model.load_state_dict(found.tensors)
     model.names = found.names  # type: ignore[assignment]
     return model
+
+
+def _misfits(found: Foreign, channels: int) -> list[str]:
+    """Tensors that the model of the YAML and the file do not share, with their shapes.
+
+    The layers are built on the meta device: a YAML may describe a model that no memory holds.
+    """
+    with torch.device("meta"):
+        layers, _ = tasks.parse_model(deepcopy(found.model), ch=channels, verbose=False)
+    wanted = {f"model.{name}": tuple(tensor.shape) for name, tensor in layers.state_dict().items()}
+    held = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    wrong = []
+    for name in sorted(wanted.keys() | held.keys()):
+        if wanted.get(name) != held.get(name):
+            in_file, in_model = held.get(name, "missing"), wanted.get(name, "unknown")
+            wrong.append(f"{name} is {in_file} in the file and {in_model} in the model")
+    return wrong
 
 
 def _plain_items(args: object) -> dict[str, Any]:
@@ -161,34 +191,16 @@ def _plain_items(args: object) -> dict[str, Any]:
 
 
 def _model_dictionary(file: str | Path, given: object) -> dict[str, Any]:
-    """The model dictionary inside a checkpoint, reduced to plain data that describes layers and nothing else."""
+    """The model dictionary inside a checkpoint, reduced to what describes layers and nothing else."""
     if not isinstance(given, dict) or not {"backbone", "head"} <= given.keys():
         raise TypeError(f"{file} holds no YAML of its model, from which it could be rebuilt")
     kept = {key: given[key] for key in MODEL_KEYS if key in given}
-    if not _is_plain(kept):
-        raise RefusedError(f"{file} is refused: the YAML inside it is not plain data")
-    for row in kept["backbone"] + kept["head"]:
-        name = row[2] if isinstance(row, list) and len(row) == 4 else None
-        if not isinstance(name, str) or not _is_layer(name):
-            raise RefusedError(f"{file} is refused: row {row} of the YAML inside it names no layer")
+    if wrong := fork_rows.fault(kept):
+        raise RefusedError(
+            f"{file} is refused: in the YAML inside it {wrong}. Nothing was built; what a row may name is listed in "
+            "yolomix/host/fork_rows.py"
+        )
     return {**kept, "yaml_file": Path(file).name}
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return isinstance(value, PLAIN)
-
-
-def _is_layer(name: str) -> bool:
-    """Whether a row may name it: one of our blocks, a layer of Ultralytics or, as nn.X, one of PyTorch."""
-    if name in BLOCKS:
-        return True
-    home, name = (nn, name[3:]) if name.startswith("nn.") else (tasks, name)
-    found = getattr(home, name, None)
-    return isinstance(found, type) and issubclass(found, nn.Module)
 
 
 def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
