@@ -20,6 +20,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolomix
 from tests.hooks import blocks
 from tests.tiny import description
+from yolomix.host import original
 from yolomix.hooks import reserved, rows
 from yolomix.hooks.rows import RowError
 from yolomix.nn import common
@@ -225,7 +226,7 @@ def test_stock_models_build_the_same_layers_with_and_without_the_hook():
     torch.manual_seed(0)
     ours, save = tasks.parse_model(copy.deepcopy(config), ch=3, verbose=False)
     torch.manual_seed(0)
-    native, native_save = tasks.parse_model.native(copy.deepcopy(config), ch=3, verbose=False)
+    native, native_save = original.native(tasks, "parse_model")(copy.deepcopy(config), ch=3, verbose=False)
     assert save == native_save
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), native.parameters(), strict=True))
 

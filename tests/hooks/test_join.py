@@ -9,14 +9,17 @@ from functools import reduce
 import pytest
 
 from yolomix import hooks
+from yolomix.host import original
 
 BUILD = """
 from ultralytics import YOLO
 YOLO("yolo11n-mlla.yaml")
-import importlib, functools, yolomix
+import importlib, yolomix
+from yolomix.host import original
 for hook in yolomix.hooks.HOOKS:
-    found = functools.reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
-    assert hasattr(found, "native") and not hasattr(found.native, "native"), hook
+    assert yolomix.hooks.in_place(hook), hook
+    native = original.native(importlib.import_module(hook.module), hook.target)
+    assert not hasattr(native, "__wrapped__"), f"wrapped twice: {hook}"
 """
 
 ORDERS = {
@@ -52,12 +55,14 @@ def test_joining_without_ultralytics_is_quiet_and_free(python):
 
 @pytest.mark.parametrize("hook", hooks.HOOKS, ids=lambda hook: hook.target)
 def test_every_hook_has_a_function_of_ours_and_one_of_theirs(hook):
-    theirs = reduce(getattr, hook.target.split("."), importlib.import_module(hook.module))
+    module = importlib.import_module(hook.module)
+    theirs, native = reduce(getattr, hook.target.split("."), module), original.native(module, hook.target)
     file, function = hook.ours.split(".")
     ours = getattr(importlib.import_module(f"yolomix.hooks.{file}"), function)
     assert callable(ours)
-    assert callable(theirs.native)
-    assert theirs.__name__ == theirs.native.__name__
+    assert hooks.in_place(hook)
+    assert theirs is not native
+    assert theirs.__name__ == native.__name__
 
 
 @pytest.mark.parametrize(

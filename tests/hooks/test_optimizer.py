@@ -9,11 +9,13 @@ import pytest
 import torch
 import ultralytics
 from torch import nn
+from ultralytics.engine import trainer
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 from tests.hooks import blocks  # noqa: F401
 from tests.tiny import description
+from yolomix.host import original
 from yolomix.hooks.optimizer import no_weight_decay
 
 NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "auto", "RMSprop", "MuSGD"]
@@ -64,10 +66,10 @@ def test_which_parameters_are_exempt(model):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not (OLDEST and n == "MuSGD")])
-def test_all_other_parameters_stay_in_the_hosts_groups(model, name):
+def test_all_other_parameters_stay_in_the_groups_of_ultralytics(model, name):
     exempt = {id(p) for p in no_weight_decay(model)}
     ours = optimizer(model, name)
-    theirs = optimizer(model, name, build=BaseTrainer.build_optimizer.native)
+    theirs = optimizer(model, name, build=original.native(trainer, "BaseTrainer.build_optimizer"))
     assert type(ours) is type(theirs)
     assert len(ours.param_groups) == len(theirs.param_groups) + 1
     for got, want in zip(ours.param_groups[:-1], theirs.param_groups, strict=True):

@@ -1,7 +1,8 @@
 """What Ultralytics calls us for. This file does not import it: it joins the two packages once both are loaded.
 
 ``HOOKS`` is the complete list of what we replace in Ultralytics. Each replacement is a function of ours that gets the
-native one as its first argument; it is imported when it is first called, so joining costs nothing.
+native one as its first argument. It is looked up by name at every call: joining costs nothing, and a copy of yolomix
+that is imported anew serves the wrappers that an earlier copy left.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import importlib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from yolomix.host import original
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,43 +51,81 @@ HOOKS = (
 )
 
 
+# What binds modules of Ultralytics when it is imported, and so has to be imported anew with them.
+BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo")
+
+
 def join() -> None:
     """Teach Ultralytics our blocks, now if it is loaded, else as soon as it is. Doing it twice changes nothing."""
-    waiting = {hook.module for hook in HOOKS}
-    loaded = [name for name in waiting if name in sys.modules]
-    for name in loaded:
-        waiting.discard(name)
+    names = {hook.module for hook in HOOKS}
+    for name in names & sys.modules.keys():
         _install(sys.modules[name])
-    if waiting and not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport(waiting))
+    # A watcher of an earlier copy of this module would ask this one for the module, and this one that, without end.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_watcher(finder)]
+    sys.meta_path.insert(0, _AfterImport(names))
+
+
+def in_place(hook: Hook) -> bool:
+    """Whether a function of Ultralytics is wrapped by ours, perhaps with somebody else's wrapper around it.
+
+    Raises:
+        ImportError: the module cannot be imported.
+    """
+    module = importlib.import_module(hook.module)
+    placed = original.record(module).get(hook.target)
+    return placed is not None and _found(module, hook.target) is not placed.native
 
 
 class _AfterImport:
-    """Lets the import system find the named modules as ever, and installs our hooks right after each has run."""
+    """Lets the import system find the named modules as ever, and installs our hooks whenever one has run.
 
-    def __init__(self, waiting: set[str]) -> None:
-        self.waiting = waiting
+    It stays in ``sys.meta_path``: a module may be imported again after it failed, was forgotten or is reloaded.
+    """
+
+    is_watcher_of_yolomix = True  # whichever copy of this module made it
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The native spec of a module that is waited for, with our installation behind its execution."""
-        if name not in self.waiting:
+        """The native spec of one of the named modules, with our installation behind its execution."""
+        if name not in self.names:
             return None
-        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, others), None)
-        if spec is not None and spec.loader is not None:
-            self._install_after(spec.loader, name)
-        return spec
+        for finder in sys.meta_path:
+            spec = None if _is_watcher(finder) else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    _install_after(spec.loader)
+                return spec
+        return None
 
-    def _install_after(self, loader: Any, name: str) -> None:
-        native = loader.exec_module
 
-        def _exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # the instance's attribute, which hides the method of its class
-            self.waiting.discard(name)
-            native(module)
-            _install(module)
+def _is_watcher(finder: object) -> bool:
+    return getattr(finder, "is_watcher_of_yolomix", False)
 
-        loader.exec_module = _exec_module
+
+def _install_after(loader: Any) -> None:
+    """Let a loader execute its module as ever, and then install our hooks in it."""
+    native = loader.exec_module
+
+    def _exec_module(module: ModuleType) -> None:
+        del loader.exec_module  # the instance's attribute, which hides the method of its class
+        original.record(module).clear()  # a reload puts fresh functions in place of wrapped ones
+        native(module)
+        _forget_bound(module)
+        _install(module)
+
+    loader.exec_module = _exec_module
+
+
+def _forget_bound(module: ModuleType) -> None:
+    """Drop those of our modules that are bound to an earlier module of that name, which was forgotten."""
+    build = sys.modules.get(f"{__name__}.build")
+    if module.__name__ != "ultralytics.nn.tasks" or build is None or getattr(build, "tasks", module) is module:
+        return
+    for name in [name for name in sys.modules if name.startswith("yolomix.") and name != __name__]:
+        if name.split(".")[1] in BOUND:
+            del sys.modules[name]
 
 
 def _install(module: ModuleType) -> None:
@@ -97,16 +138,24 @@ def _install(module: ModuleType) -> None:
 
 
 def _wrap(module: ModuleType, hook: Hook) -> None:
-    *parents, name = hook.target.split(".")
-    owner: Any = module
-    for part in parents:
-        owner = getattr(owner, part, None)
-    native = getattr(owner, name, None)
+    native = _found(module, hook.target)
+    placed = original.record(module).get(hook.target)
     if native is None:
         text = f"this Ultralytics has no {hook.module}.{hook.target}: without it yolomix lacks {hook.purpose}"
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    elif not hasattr(native, "native"):
-        setattr(owner, name, _wrapper(native, hook.ours))
+    elif placed is None or native is placed.native:  # else it is ours, or somebody else's around ours
+        *parents, name = hook.target.split(".")
+        wrapper = _wrapper(native, hook.ours)
+        setattr(_found(module, ".".join(parents)), name, wrapper)
+        original.record(module)[hook.target] = original.Wrapped(native, wrapper)
+
+
+def _found(module: ModuleType, target: str) -> Any:
+    """What a dotted name means inside a module; None if it is not there."""
+    found: Any = module
+    for part in filter(None, target.split(".")):
+        found = getattr(found, part, None)
+    return found
 
 
 def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
@@ -114,11 +163,9 @@ def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
     def _call(*args: Any, **kwargs: Any) -> Any:
         return _ours(ours)(native, *args, **kwargs)
 
-    _call.native = native  # type: ignore[attr-defined]
     return _call
 
 
-@functools.cache
 def _ours(name: str) -> Callable[..., Any]:
     """``"build.fuse"`` -> ``yolomix.hooks.build.fuse``."""
     file, function = name.split(".")

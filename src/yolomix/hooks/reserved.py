@@ -40,6 +40,8 @@ def watch_names(tasks: ModuleType) -> None:
     Raises:
         ValueError: a block has such a name.
     """
+    if getattr(tasks, "BlockSlot", None) is BlockSlot:
+        return
     tasks.BlockSlot = BlockSlot  # type: ignore[attr-defined]
     registry.watch(functools.partial(refuse_taken, tasks))
 

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from yolomix import models
+from yolomix.host import original
 from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
 
@@ -163,7 +164,7 @@ def _readings(stem: str) -> Iterator[tuple[str, str]]:
 def _native() -> Callable[..., dict[str, Any]]:
     from ultralytics.nn import tasks
 
-    return getattr(tasks.yaml_model_load, "native", tasks.yaml_model_load)
+    return original.native(tasks, "yaml_model_load")
 
 
 def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[str, Any]:
