@@ -1,4 +1,7 @@
-"""Halo attention, the specification: float64, a loop over the cells, keys picked by their coordinates."""
+"""Halo attention, the specification: float64, a loop over the positions, keys picked by their coordinates.
+
+Source: HaloNet, arXiv:2103.12731, which has no official code.
+"""
 
 from __future__ import annotations
 
@@ -14,37 +17,45 @@ def refusals(inputs: HaloAttentionInputs) -> list[str]:
 
 
 def run(inputs: HaloAttentionInputs) -> Tensor:
-    """The equation of :mod:`yolomix.ops.halo_attention`, cell by cell; shapes as there."""
-    q, k, v, rel_height, rel_width, heads, block, halo, mask_padding = inputs
+    """The equation of :mod:`yolomix.ops.halo_attention`, position by position: (B, I, H, W).
+
+    >>> q, table = torch.ones(1, 8, 3, 5), torch.ones(7, 4)
+    >>> run(HaloAttentionInputs(q, q, q, table, table, num_heads=2, block=2, halo=1)).shape
+    torch.Size([1, 8, 3, 5])
+    """
+    q, k, v, rel_height, rel_width, num_heads, block, halo, mask_padding = inputs
     H, W = q.shape[2:]
-    side = block + 2 * halo
-    qh, kh, vh = (torch.unflatten(t.double(), 1, (heads, -1)) for t in (q, k, v))  # (B, heads, d, H, W)
-    first = side - 1 + halo
-    cells = []
+    qh, kh, vh = (torch.unflatten(t.double(), 1, (num_heads, -1)) for t in (q, k, v))  # (B, heads, d, H, W)
+    first = block + 2 * halo - 1 + halo  # w - 1 + s of the equation
+    outputs = []
     for i in range(H):
         for j in range(W):
-            rows, columns = (_span(n, block, halo) for n in (i, j))
-            pairs = [(a, c) for a in rows for c in columns]
+            seen = _seen(i, j, block, halo)
             if mask_padding:
-                pairs = [(a, c) for a, c in pairs if 0 <= a < H and 0 <= c < W]
-            keys, values = (_pick(t, pairs) for t in (kh, vh))  # (B, heads, d, K)
-            height = rel_height.double()[[a - i + first for a, _ in pairs]]  # (K, d)
-            width = rel_width.double()[[c - j + first for _, c in pairs]]
+                seen = [(a, c) for a, c in seen if 0 <= a < H and 0 <= c < W]
+            keys, values = _pick(kh, seen), _pick(vh, seen)  # (B, heads, d, K)
+            height = rel_height.double()[[a - i + first for a, _ in seen]]  # (K, d)
+            width = rel_width.double()[[c - j + first for _, c in seen]]
             query = qh[..., i, j]  # (B, heads, d)
             logit = torch.einsum("bhd,bhdk->bhk", query, keys) + query @ (height + width).mT
             weight = (logit * qh.shape[2] ** -0.5).softmax(-1)
-            cells.append(torch.einsum("bhk,bhdk->bhd", weight, values).flatten(1))
-    return torch.stack(cells, dim=-1).reshape(v.shape).to(v.dtype)
+            outputs.append(torch.einsum("bhk,bhdk->bhd", weight, values).flatten(1))
+    return torch.stack(outputs, dim=-1).reshape(v.shape).to(v.dtype)
 
 
-def _span(n: int, block: int, halo: int) -> range:
-    """The rows (or columns) that a cell in row (or column) n sees."""
-    start = n // block * block
-    return range(start - halo, start + block + halo)
+def _seen(i: int, j: int, block: int, halo: int) -> list[tuple[int, int]]:
+    """The K coordinates that the query at (i, j) sees, those outside the map as well."""
+    top, left = i // block * block, j // block * block
+    rows = range(top - halo, top + block + halo)
+    columns = range(left - halo, left + block + halo)
+    return [(a, c) for a in rows for c in columns]
 
 
-def _pick(t: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
-    """The cells at the given coordinates, (B, heads, d, K); zero outside the map."""
+def _pick(t: Tensor, seen: list[tuple[int, int]]) -> Tensor:
+    """The values (B, heads, d, H, W) at the given coordinates, (B, heads, d, K); zero outside the map."""
     H, W = t.shape[-2:]
-    zero = torch.zeros_like(t[..., 0, 0])
-    return torch.stack([t[..., a, c] if 0 <= a < H and 0 <= c < W else zero for a, c in pairs], dim=-1)
+    picked = []
+    for a, c in seen:
+        inside = 0 <= a < H and 0 <= c < W
+        picked.append(t[..., a, c] if inside else torch.zeros_like(t[..., 0, 0]))
+    return torch.stack(picked, dim=-1)

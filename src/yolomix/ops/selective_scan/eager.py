@@ -1,13 +1,16 @@
 """Selective scan in plain PyTorch: trains, exports and runs wherever PyTorch does.
 
-The sequence is cut into chunks of ``STEPS`` steps, and one step of all chunks is taken at once: first from a zero
-state, which gives each chunk's end state; then those are carried from chunk to chunk by doubling; then once more from
-the right states, which gives the outputs. Decays over several steps are exp(A * sum of dt), never products or
-quotients of decays, so that nothing is divided and nothing underflows that matters.
+The sequence is cut into chunks of ``STEPS`` time steps, and one time step of all chunks is taken at once. A first pass
+starts every chunk from a zero state and gives its end state. The end states are then carried from chunk to chunk by
+doubling. A second pass starts from the right states and gives the outputs. Decays over several time steps are
+exp(A * sum of dt), never products or quotients of decays: nothing is divided, and nothing underflows that matters.
 
-A long sequence is cut into segments of about ``SEGMENT`` state values, one after the other, and the backward pass
-computes each of them again, so that no tensor of (B, D, L, N) values is ever held. A graph that is being exported or
-compiled has a single segment: there the runtime decides what it holds.
+A long sequence is cut into segments of about ``SEGMENT`` state values, one after the other. The backward pass computes
+each of them again, so that no tensor of (B, D, L, N) values is ever held. A graph that is being exported or compiled
+has a single segment: there the runtime decides what it holds.
+
+Letters: B batch, D channels, L time steps, N state size, G groups, P = D / G channels of a group, S time steps of a
+segment, J its chunks.
 """
 
 from __future__ import annotations
@@ -24,9 +27,9 @@ from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.tracing import into_a_graph
 
-STEPS = 16  # steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
-SEGMENT = 1 << 20  # state values (batch x channels x states x steps) worked on at a time
-SHORTEST = 4 * STEPS  # a segment has at least this many steps: below, every step is an operation of its own
+STEPS = 16  # time steps of a chunk: more of them make a longer graph, fewer make more rounds of the carry
+SEGMENT = 1 << 20  # state values (batch x channels x states x time steps) worked on at a time
+SHORTEST = 4 * STEPS  # a segment has at least this many time steps: below, every one is an operation of its own
 
 
 def refusals(inputs: ScanInputs) -> list[str]:
@@ -35,33 +38,49 @@ def refusals(inputs: ScanInputs) -> list[str]:
 
 
 def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan, (B, D, L), and the last state (B, D, N) if asked for; arguments as in ``selective_scan``."""
+    """The scan, (B, D, L), and the last state (B, D, N) if asked for.
+
+    >>> u, A, B = torch.ones(1, 2, 4), torch.zeros(2, 3), torch.ones(1, 3, 4)
+    >>> run(ScanInputs(u, u, A, B, B))[0, 0]
+    tensor([ 3.,  6.,  9., 12.])
+    """
     u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state = inputs
-    wide = accum_dtype(u.dtype)
-    x, dt = u.to(wide), delta.to(wide)
+    dtype = accum_dtype(u.dtype)
+    x, dt = u.to(dtype), delta.to(dtype)
     if delta_bias is not None:
-        dt = dt + delta_bias.to(wide)[:, None]
+        dt = dt + delta_bias.to(dtype)[:, None]
     if delta_softplus:
         dt = F.softplus(dt)
-    y, last = scan(dt, dt * x, A.to(wide.to_complex() if A.is_complex() else wide), B, C)
+    rates = A.to(dtype.to_complex() if A.is_complex() else dtype)
+    y, last = scan(dt, dt * x, rates, B, C)
     if D is not None:
-        y = y + D.to(wide)[:, None] * x
+        y = y + D.to(dtype)[:, None] * x
     if z is not None:
-        y = y * F.silu(z.to(wide))
-    return (y.to(u.dtype), last) if return_last_state else y.to(u.dtype)
+        y = y * F.silu(z.to(dtype))
+    out = y.to(u.dtype)
+    return (out, last) if return_last_state else out
 
 
 def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """h_t = exp(dt_t A) h_(t-1) + x_t B_t and y_t = <h_t, C_t>: the outputs (B, D, L) and the last state (B, D, N).
 
-    dt, x: (B, D, L), both in the type to compute in; A: (D, N), of that type or complex; B, C: as in
-    ``selective_scan``, in any type.
+    >>> dt, B = torch.ones(1, 1, 3), torch.ones(1, 1, 3)
+    >>> A = torch.tensor([[0.5]]).log()  # half of the state is kept at every time step
+    >>> scan(dt, torch.ones(1, 1, 3), A, B, B)[0]
+    tensor([[[1.0000, 1.5000, 1.7500]]])
+
+    Args:
+        dt: step sizes, (B, D, L), in the type to compute in.
+        x: input times step size, (B, D, L), in the same type.
+        A: (D, N), of that type or complex.
+        B: as in ``ScanInputs``, in any type.
+        C: as B.
     """
     batch, channels, length = (int(n) for n in x.shape)
     groups = math.lcm(*(int(m.shape[1]) for m in (B, C) if m.dim() == 4))
     rates = _by_group(A, groups)
-    b, c = (_by_group(m.to(A.dtype), groups) if m.dim() == 2 else _grouped(m, A, x.dtype, groups) for m in (B, C))
-    dt, x = (m.reshape(batch, groups, -1, length) for m in (dt, x))
+    b, c = _prepared(B, A, x.dtype, groups), _prepared(C, A, x.dtype, groups)
+    dt, x = dt.reshape(batch, groups, -1, length), x.reshape(batch, groups, -1, length)
     if into_a_graph():
         y, h = _segment(dt, x, b, c, rates, rates.new_zeros(batch, *rates.shape))
     else:
@@ -81,7 +100,8 @@ class _Segments(torch.autograd.Function):
         states = []
         for part in _parts(x, A):
             states.append(h)
-            y[..., part], h = _segment(*(*_cut((dt, x, b, c), part), A, h))
+            arguments = [*_cut((dt, x, b, c), part), A, h]
+            y[..., part], h = _segment(*arguments)
         ctx.save_for_backward(dt, x, b, c, A, *states)
         return y, h
 
@@ -93,39 +113,47 @@ class _Segments(torch.autograd.Function):
                 'take backend="reference" for it'
             )
         *sequences, A = ctx.saved_tensors[:5]
+        states = ctx.saved_tensors[5:]
         grads = [torch.zeros_like(m) for m in (*sequences, A)]
-        for part, h in zip(reversed(_parts(sequences[1], A)), reversed(ctx.saved_tensors[5:]), strict=True):
+        for part, h in zip(reversed(_parts(sequences[1], A)), reversed(states), strict=True):
             leaves = [m.detach().requires_grad_() for m in (*_cut(sequences, part), A, h)]
             with torch.enable_grad():
                 results = _segment(*leaves)
             *found, grad_h = torch.autograd.grad(results, leaves, (grad_y[..., part], grad_h))
             for total, new in zip([*_cut(grads[:4], part), grads[4]], found, strict=True):
-                total.add_(new)
+                total.add_(new)  # a view of the whole gradient, or for A and constant matrices its sum over segments
         return tuple(grads)
 
 
 def _parts(x: Tensor, A: Tensor) -> list[slice]:
-    """The steps of each segment: a multiple of ``STEPS``, and as many as keep ``SEGMENT`` state values."""
-    steps = max(SHORTEST, SEGMENT // (x.shape[0] * A.numel()) // STEPS * STEPS)
+    """The time steps of each segment of x (B, G, P, L): a multiple of ``STEPS``, for ``SEGMENT`` state values."""
+    per_step = x.shape[0] * A.numel()
+    steps = max(SHORTEST, SEGMENT // per_step // STEPS * STEPS)
     return [slice(start, start + steps) for start in range(0, x.shape[-1], steps)]
 
 
 def _cut(values: Sequence[Tensor], part: slice) -> list[Tensor]:
-    """The steps of one segment, as views; constant matrices, which have no steps, whole."""
+    """The time steps of one segment of (B, G, P, L), as views; constant matrices (G, N, P) have none and stay whole."""
     return [m[..., part] if m.dim() == 4 else m for m in values]
 
 
 def _by_group(matrix: Tensor, groups: int) -> Tensor:
-    """(D, N) as (G, N, P) with P = D / G, the channels last: the shape of the state without its batch."""
+    """(D, N) as (G, N, P), the channels last: the shape of the state without its batch."""
     return matrix.view(groups, -1, matrix.shape[1]).transpose(-1, -2).contiguous()
 
 
-def _grouped(matrix: Tensor, A: Tensor, wide: torch.dtype, groups: int) -> Tensor:
-    """A variable B or C as (B, G, N, L): complex if A is, its groups repeated to that many."""
-    matrix = (matrix if matrix.dim() == 4 else matrix[:, None]).to(wide)
-    if A.is_complex():
+def _prepared(matrix: Tensor, A: Tensor, dtype: torch.dtype, groups: int) -> Tensor:
+    """B or C as (B, G, N, L), its groups repeated to that many, or as (G, N, P) if constant; complex if A is."""
+    if matrix.dim() == 2:
+        return _by_group(matrix.to(A.dtype), groups)
+    if matrix.dim() == 3:
+        matrix = matrix[:, None]
+    matrix = matrix.to(dtype)
+    if A.is_complex():  # real and imaginary parts alternate in the last size, 2L
         matrix = torch.complex(matrix[..., 0::2], matrix[..., 1::2])
-    return matrix if matrix.shape[1] == groups else matrix.repeat_interleave(groups // matrix.shape[1], dim=1)
+    if matrix.shape[1] == groups:
+        return matrix
+    return matrix.repeat_interleave(groups // matrix.shape[1], dim=1)
 
 
 def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,37 +162,39 @@ def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) 
     dt, x: (B, G, P, S); b, c: (B, G, N, S), or (G, N, P) if constant; A: (G, N, P); h: (B, G, N, P).
     """
     length = int(x.shape[-1])
-    spans = _by_step(dt, -2)  # each (B, J, G, 1, P), for J chunks
+    spans = _by_step(dt, -2)  # each (B, J, G, 1, P)
     decays = [torch.exp(m * A) for m in spans]  # each (B, J, G, N, P)
     inputs = [m * n for m, n in zip(_by_step(x, -2), _matrices(b, len(spans)), strict=True)]
-    ends = inputs[0]
+    ends = inputs[0]  # the first pass, from zero states
     for decay, value in zip(decays[1:], inputs[1:], strict=True):
         ends = torch.addcmul(value, decay, ends)
     state, last = _carry(ends, torch.cat(spans, dim=-2).sum(-2, keepdim=True), A, h)
-    outputs = []
+    outputs = []  # the second pass, from the right states
     for decay, value, m in zip(decays, inputs, _matrices(c, len(spans)), strict=True):
         state = torch.addcmul(value, decay, state)
         outputs.append((state * m).sum(-2, keepdim=True))
-    y = torch.cat(outputs, dim=-2).permute(0, 2, 4, 1, 3).flatten(3)[..., :length]
+    y = torch.cat(outputs, dim=-2)  # (B, J, G, STEPS, P)
+    y = y.permute(0, 2, 4, 1, 3).flatten(3)[..., :length]
     return (2 * y.real if y.is_complex() else y), last
 
 
 def _by_step(values: Tensor, axis: int) -> tuple[Tensor, ...]:
-    """Cut (B, G, F, S) into J chunks of T steps, zeros at the end: T tensors, a step of each chunk.
+    """Cut (B, G, F, S) into J chunks of T time steps, zeros at the end: T tensors, a time step of each chunk.
 
     They are (B, J, G, 1, F) for axis -2 and (B, J, G, F, 1) for axis -1, where the other factor has its own size.
     """
     batch, groups, width, length = (int(n) for n in values.shape)
     steps = min(STEPS, length)
     chunks = -(-length // steps)
-    padded = F.pad(values, (0, chunks * steps - length)) if chunks * steps > length else values
-    cut = padded.view(batch, groups, width, chunks, steps)
+    if chunks * steps > length:
+        values = F.pad(values, (0, chunks * steps - length))  # a step size of 0 keeps the state as it is
+    cut = values.view(batch, groups, width, chunks, steps)
     order = (0, 3, 1, 4, 2) if axis == -2 else (0, 3, 1, 2, 4)
     return torch.split(cut.permute(order).contiguous(), 1, dim=axis)
 
 
 def _matrices(matrix: Tensor, steps: int) -> Sequence[Tensor]:
-    """B or C of every step, ready to multiply a state (B, J, G, N, P)."""
+    """B or C, (B, G, N, S) or (G, N, P), at every time step, ready to multiply a state (B, J, G, N, P)."""
     return [matrix] * steps if matrix.dim() == 3 else _by_step(matrix, -1)
 
 
@@ -187,8 +217,9 @@ def _carry(ends: Tensor, spans: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, T
 
 
 def _decay(span: Tensor, A: Tensor) -> Tensor:
-    """exp(span * A), held finite: for A > 0 infinity times a state of zero would be NaN."""
+    """exp(span * A) for sums of step sizes (B, J, G, 1, P), held finite."""
     exponent = span * A
+    # For A > 0 it may overflow where the state is still zero, and infinity times zero is NaN.
     largest = math.floor(math.log(torch.finfo(span.dtype).max))
     if exponent.is_complex():
         return torch.exp(torch.complex(exponent.real.clamp(max=largest), exponent.imag))

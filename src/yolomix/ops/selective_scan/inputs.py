@@ -68,6 +68,7 @@ def _check_sequence(u: Tensor, A: Tensor) -> None:
 
 
 def _check_shape(name: str, tensors: dict[str, Tensor], shape: tuple[int, ...], meaning: str) -> None:
+    """A tensor, if it is given, has the shape, (B, D, L) or (D,)."""
     if name in tensors and tuple(tensors[name].shape) != shape:
         raise ValueError(f"{OP} needs {name} of shape {shape}, {meaning}, got {tuple(tensors[name].shape)}")
 
@@ -91,7 +92,7 @@ def _check_matrix(name: str, x: Tensor, u: Tensor, A: Tensor) -> None:
 
 
 def _check_types(tensors: dict[str, Tensor]) -> None:
-    """Real floating types, apart from complex A with its constant B and C; float64 all or none."""
+    """Real floating types, apart from complex A (D, N) with its constant B and C (D, N); float64 all or none."""
     for name, x in tensors.items():
         if not (x.is_floating_point() or (x.is_complex() and name in "ABC")):
             raise TypeError(f"{OP} needs {name} of a floating type, got {x.dtype}; convert it with .float()")

@@ -1,9 +1,9 @@
 """SS2D in plain PyTorch: trains, exports and runs wherever PyTorch does.
 
-A projection commutes with a permutation of the cells, so the x_proj of all four directions is one product on the
-unscanned map, and only its few rows are put in order. The map itself is laid out in two orders and their reverses and
-scanned as 4 * D channels at once: four scans one after the other would hold a quarter of it, but take 5 to 10 percent
-longer at every stage of Mamba-YOLO-T and four times the operations in an exported graph.
+A projection commutes with a permutation of the cells. So the x_proj of all four directions is one product on the
+feature map as it is, and only its few rows are put in order. The map itself is laid out in two orders and their
+reverses, and scanned as 4 * D channels at once. Four scans one after the other would hold a quarter of it. But they
+take 5 to 10 percent longer at every stage of Mamba-YOLO-T, and four times the operations in an exported graph.
 """
 
 from __future__ import annotations
@@ -23,23 +23,31 @@ def refusals(inputs: SS2DInputs) -> list[str]:
 
 
 def run(inputs: SS2DInputs) -> Tensor:
-    """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
+    """Cross-scan, four selective scans, cross-merge: (B, D, H, W).
+
+    >>> from yolomix.ops.ss2d import example
+    >>> run(example.inputs("cpu")).shape
+    torch.Size([1, 18, 4, 5])
+    """
     x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
     batch, channels, H, W = (int(n) for n in x.shape)
     R, N = int(dt_projs_weight.shape[2]), int(A.shape[1])
     cells = x.to(accum_dtype(x.dtype))
     projected = x_proj_weight.flatten(0, 1) @ cells.flatten(2)  # (B, 4 * (R + 2N), L)
     rows, columns = projected.view(batch, 2, 2, -1, H, W).unbind(2)  # directions 0 and 2, 1 and 3
-    r, b, c = torch.split(_in_order(rows, columns), [R, N, N], dim=2)
+    r, b, c = torch.split(_cross_scan(rows, columns), [R, N, N], dim=2)
     dt = F.softplus(dt_projs_weight @ r + dt_projs_bias[:, :, None])  # (B, 4, D, L)
-    u = _in_order(*(cells[:, None].expand(-1, 2, -1, -1, -1),) * 2)
+    both_ways = cells[:, None].expand(-1, 2, -1, -1, -1)
+    u = _cross_scan(both_ways, both_ways)
     y, _ = scan(dt.flatten(1, 2), (dt * u).flatten(1, 2), A, b, c)
+    merged = _cross_merge(y.view(batch, 4, channels, -1), H, W)
+    # Every direction adds its skip at the cell itself, so the four skip weights act as their sum.
     skip = D.view(4, channels).sum(0)
-    return torch.addcmul(_merged(y.view(batch, 4, channels, -1), H, W), skip[:, None, None], cells)
+    return torch.addcmul(merged, skip[:, None, None], cells)
 
 
-def _in_order(rows: Tensor, columns: Tensor) -> Tensor:
-    """Maps as each direction reads them, (B, 4, F, L).
+def _cross_scan(rows: Tensor, columns: Tensor) -> Tensor:
+    """Feature maps as each direction reads them, (B, 4, F, L).
 
     rows, columns: (B, 2, F, H, W), for the forward and the backward direction along rows and along columns.
     """
@@ -47,7 +55,7 @@ def _in_order(rows: Tensor, columns: Tensor) -> Tensor:
     return torch.cat([forward, backward.flip(-1)], dim=1)
 
 
-def _merged(y: Tensor, H: int, W: int) -> Tensor:
+def _cross_merge(y: Tensor, H: int, W: int) -> Tensor:
     """The sum of the four directions (B, 4, D, L), every value back at its cell: (B, D, H, W)."""
     rows, columns = (y[:, :2] + y[:, 2:].flip(-1)).unbind(1)
     return rows.reshape(*rows.shape[:2], H, W) + columns.reshape(*columns.shape[:2], W, H).transpose(-1, -2)

@@ -76,12 +76,13 @@ def check(inputs: SS2DInputs) -> None:
 
 
 def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], letters: str, sizes: str) -> None:
+    """A parameter has the shape that its letters, like (4, D, R), mean with these sizes."""
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{OP} needs {name} of shape {letters} = {shape} for {sizes}, got {tuple(tensor.shape)}")
 
 
 def _check_kinds(tensors: dict[str, Tensor]) -> None:
-    """Real floating types, all on one device."""
+    """The feature map (B, D, H, W) and all parameters are of real floating types, and on one device."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise TypeError(f"{OP} needs {name} of a real floating type, got {tensor.dtype}")

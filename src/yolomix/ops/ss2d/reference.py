@@ -5,6 +5,8 @@ Source: VMamba, arXiv:2401.10166, section 4.3, and github.com/MzeroMiko/VMamba f
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,12 @@ def refusals(inputs: SS2DInputs) -> list[str]:
 
 
 def run(inputs: SS2DInputs) -> Tensor:
-    """The sum of the four scans, (B, D, H, W); arguments as in ``ss2d``."""
+    """Cross-scan, four selective scans, cross-merge: (B, D, H, W).
+
+    >>> from yolomix.ops.ss2d import example
+    >>> run(example.inputs("cpu")).shape
+    torch.Size([1, 18, 4, 5])
+    """
     x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
     _, channels, H, W = x.shape
     R, N = dt_projs_weight.shape[2], A.shape[1]
@@ -30,17 +37,21 @@ def run(inputs: SS2DInputs) -> Tensor:
         u = cells[:, :, order]
         r, B, C = torch.split(x_proj_weight[k].double() @ u, [R, N, N], dim=1)
         delta = dt_projs_weight[k].double() @ r
-        rows = slice(k * channels, (k + 1) * channels)
-        y = scan.run(ScanInputs(u, delta, A[rows], B, C, D[rows], None, dt_projs_bias[k], delta_softplus=True))
-        assert isinstance(y, Tensor)
+        rows = slice(k * channels, (k + 1) * channels)  # of A and D, which are direction-major
+        direction = ScanInputs(u, delta, A[rows], B, C, D[rows], delta_bias=dt_projs_bias[k], delta_softplus=True)
+        y = cast(Tensor, scan.run(direction))
         total = total.index_add(2, order, y)
     return total.view(x.shape).to(accum_dtype(x.dtype))
 
 
 def orders(H: int, W: int, device: torch.device | None = None) -> Tensor:
-    """The cell i * W + j that each direction reads at each step, (4, H * W).
+    """The cell i * W + j that each direction reads at each time step, (4, H * W).
 
-    2 x 3 cells: [0,1,2,3,4,5], [0,3,1,4,2,5], [5,4,3,2,1,0], [5,2,4,1,3,0].
+    >>> orders(2, 3)
+    tensor([[0, 1, 2, 3, 4, 5],
+            [0, 3, 1, 4, 2, 5],
+            [5, 4, 3, 2, 1, 0],
+            [5, 2, 4, 1, 3, 0]])
     """
     rows = torch.arange(H * W, device=device)
     columns = rows.view(H, W).T.reshape(-1)
