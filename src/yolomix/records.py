@@ -264,7 +264,7 @@ def _vector(architecture: str, pytorch: str) -> str:
         return "NEON"
     if package_refusal("numba") is not None:
         return {"AVX512": "AVX-512", "AVX2": "AVX2"}.get(pytorch, "SSE")
-    from yolomix.ops._numba.simd import compiles_for
+    from yolomix.ops._numba.processor import compiles_for
 
     if compiles_for("avx512f"):
         return "AVX-512"

@@ -65,8 +65,8 @@ def test_what_is_not_given_has_its_default():
     ("words", "message"),
     [
         ("svae=a", "verb takes no 'svae'; did you mean save?"),
-        ("n", "n needs a value, n=...: a whole number of at least 1, repeats (1)"),
-        ("save=", "save needs a value, save=...: a file, the file (needed)"),
+        ("n", "n needs a value, n=...: repeats (1)"),
+        ("save=", "save needs a value, save=...: the file (needed)"),
         ("n=1 n=2", "n is given twice: 1 and 2"),
     ],
 )

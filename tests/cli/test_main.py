@@ -41,7 +41,7 @@ def test_the_first_start_greets_on_stderr(tmp_path):
         ("models all=1", USAGE, r"models takes no 'all'; it takes no arguments"),
         ("demo sed=1", USAGE, r"demo takes no 'sed'; did you mean seed\?"),
         ("demo seed=1 seed=2", USAGE, r"seed is given twice: 1 and 2"),
-        ("demo seed", USAGE, r"seed needs a value, seed=\.\.\.: a whole number"),
+        ("demo seed", USAGE, r"seed needs a value, seed=\.\.\.: whole number"),
         ("demo seed=x", USAGE, r"seed must be a whole number of at least 0, got 'x'"),
         ("demo epochs=0", USAGE, r"epochs must be a whole number of at least 1, got '0'"),
         ("train data=sample", USAGE, r"train needs a model: model=yolo11n-mlla\.yaml"),

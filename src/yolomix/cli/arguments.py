@@ -32,8 +32,9 @@ class Kind:
 class Argument:
     """One argument of a verb, given as ``name=value``.
 
-    >>> str(Argument("seed", "of the initial weights", whole(0), default=0))
-    'a whole number of at least 0, of the initial weights (0)'
+    >>> seed = Argument("seed", "whole number, of the initial weights", whole(0), default=0)
+    >>> seed.described, seed.value("3")
+    ('whole number, of the initial weights (0)', 3)
 
     Attributes:
         name: what stands before the equals sign.
@@ -51,16 +52,14 @@ class Argument:
     default: str | int | bool | None = None
     hint: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.kind.name}, {self.described}"
-
     @property
     def described(self) -> str:
         """The meaning with the default value, or with the word that it is needed."""
         if self.required:
             return f"{self.meaning} (needed)"
-        shown = self.default is not None and not isinstance(self.default, bool)  # a switch says what true does
-        return f"{self.meaning} ({self.default})" if shown else self.meaning
+        if self.default in (None, "") or isinstance(self.default, bool):  # the meaning of a switch says what true does
+            return self.meaning
+        return f"{self.meaning} ({self.default})"
 
     def value(self, text: str) -> Any:
         """What a text means.
@@ -117,7 +116,7 @@ def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> di
         if name not in known:
             raise UsageError(f"{verb} takes no {name!r}; {near(name, known)}")
         if not text:
-            raise UsageError(f"{name} needs a value, {name}=...: {known[name]}")
+            raise UsageError(f"{name} needs a value, {name}=...: {known[name].described}")
         if name in given:
             raise UsageError(f"{name} is given twice: {given[name]} and {text}")
         given[name] = text

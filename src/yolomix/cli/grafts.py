@@ -111,5 +111,5 @@ def _paragraphs(*texts: str) -> list[str]:
 
 
 def _nothing_to_do() -> str:
-    explained = [f"{argument.name}= {argument}" for argument in EDIT if argument.name in OPERATIONS]
+    explained = [f"{argument.name}= {argument.meaning}" for argument in EDIT if argument.name in OPERATIONS]
     return f"edit needs remove=, swap= or repeats=, as in: {VERBS['edit'].examples[0]}\n{'; '.join(explained)}"

@@ -112,21 +112,23 @@ class Verb:
         }
 
 
-SAVE = Argument("save", "the file to write, .pt from a checkpoint, else .yaml", FILE)
-SEED = Argument("seed", "of what the new layers are initialised with", whole(0), default=0)
+SAVE = Argument("save", "file to write, .pt from a checkpoint, else .yaml", FILE)
+SEED = Argument("seed", "whole number, the seed of the initialisation of new layers", whole(0), default=0)
 PLAN = Argument("plan", "true: only show what would change", SWITCH, default=False)
 
 DEMO = (
-    Argument("seed", "of the initial weights and the order of images", whole(0), default=0),
+    Argument("seed", "whole number, the seed of the initial weights and of the order of images", whole(0), default=0),
     Argument("epochs", "passes over the sample dataset", whole(1), default=15),
-    Argument("out", "for the results", FOLDER, default="runs/demo"),
+    Argument("out", "folder for the results", FOLDER, default="runs/demo"),
 )
 GRAFT = (
     Argument("model", "a checkpoint, a model YAML, or a name like yolo11n+MLLABlock@p5.yaml", MODEL, required=True),
-    Argument("block", "see `yolomix blocks`; not needed when the name of the model says it", BLOCK),
-    Argument("at", "p3 p4 p5, neck, head-inputs, backbone, a layer index or type, *; several with commas", POINTS),
+    Argument("block", "what to put in, see `yolomix blocks`; not needed when the name of the model says it", BLOCK),
+    Argument(
+        "at", "where: p3 p4 p5, neck, head-inputs, backbone, a layer index or type, *; several with commas", POINTS
+    ),
     Argument("args", "the block's arguments after its channels, as in a model YAML: 2,1", TEXT, default=""),
-    Argument("mode", "after a layer, wrap (layer indices stay) or replace it", one_of(*MODES), default="after"),
+    Argument("mode", "after a layer, wrap (no layer index changes) or replace", one_of(*MODES), default="after"),
     Argument("n", "repeats, before depth scaling", whole(1), default=1),
     Argument("gate", "false: the block is initialised as in its paper, and the outputs change", SWITCH),
     SAVE,
@@ -136,18 +138,18 @@ GRAFT = (
 EDIT = (
     Argument("model", "a checkpoint or a model YAML", MODEL, required=True),
     Argument("remove", "layers to take out, named as by `at` of graft", POINTS),
-    Argument("swap", "give every layer of one type another type", LAYER_TYPES),
-    Argument("within", "swap only in this part", one_of("backbone", "neck")),
+    Argument("swap", "OLD:NEW, give every layer of one type another type", LAYER_TYPES),
+    Argument("within", "backbone or neck: swap only there", one_of("backbone", "neck")),
     Argument("args", "arguments of NEW after its channels", TEXT),
-    Argument("repeats", "another number of repeats", LAYER_AND_NUMBER),
+    Argument("repeats", "LAYER:N, another number of repeats", LAYER_AND_NUMBER),
     SAVE,
     SEED,
     PLAN,
 )
 TRANSFER = (
-    Argument("source", "that has the weights", CHECKPOINT, required=True),
-    Argument("target", "that gets them, a model YAML", MODEL, required=True),
-    Argument("save", "to write, .pt", FILE, required=True),
+    Argument("source", "checkpoint that has the weights", CHECKPOINT, required=True),
+    Argument("target", "model YAML that gets them", MODEL, required=True),
+    Argument("save", "the .pt file to write", FILE, required=True),
     Argument("any_task", "true: also from a model for another task, what both have", SWITCH, default=False),
 )
 
