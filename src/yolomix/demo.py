@@ -53,7 +53,7 @@ RECIPE: dict[str, Any] = {
     "verbose": False,
 }
 IMAGES = 6  # shown
-TOLERANCE = 1e-4  # of raw outputs: scores, and boxes as fractions of the image size; see docs/cli.md
+TOLERANCE = 1e-4  # of raw outputs: scores, and boxes as fractions of the image size; see docs/results.md
 FLOPS_SIZE = 640  # pixels, the image size at which detectors are compared
 
 Progress = Callable[[int, int, str], None]
