@@ -57,10 +57,10 @@ def test_this_machine():
 
 
 def test_the_width_is_that_of_the_kernels():
-    from yolomix.ops._numba import simd
+    from yolomix.ops._numba import processor
 
     wide = Processor.here().vector == "AVX-512"
-    assert wide == (simd.LANES == 16)
+    assert wide == (processor.LANES == 16)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the widths of x86 processors")

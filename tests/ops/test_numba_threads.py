@@ -1,8 +1,7 @@
-"""Threads, processes and the cache of the Numba kernels: what people do with them without thinking."""
+"""Threads and processes of the Numba kernels: what people do with them without thinking."""
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from yolomix.ops._numba import jit, pool
+from yolomix.ops._numba import pool
 from yolomix.ops.ss2d import ss2d
 
 
@@ -111,42 +110,3 @@ def test_data_loader_workers(start, threads):
     loader = DataLoader(Maps(), num_workers=1, multiprocessing_context=start, timeout=120)
     for item in loader:
         assert torch.equal(item[0], want)
-
-
-def test_without_a_place_for_a_cache_a_kernel_is_compiled_all_the_same(monkeypatch):
-    monkeypatch.setattr(jit._Stored, "_locator_classes", [])
-    doubled = jit.kernel(lambda x: 2 * x)
-    assert doubled(4) == 8
-    assert type(doubled._cache).__name__ == "NullCache"
-
-
-def test_another_fault_of_the_cache_is_not_hidden(monkeypatch):
-    def broken(function):
-        raise RuntimeError("disk on fire")
-
-    monkeypatch.setattr(jit, "_Cache", broken)
-    with pytest.raises(RuntimeError, match="disk on fire"):
-        jit.kernel(lambda x: x)
-
-
-def test_a_change_in_any_kernel_file_names_another_cache(monkeypatch, tmp_path):
-    """Numba looks at a kernel's own file only; machine code of a changed helper must not be found again."""
-    source = tmp_path / "kernels.py"
-    source.write_text("def add(x):\n    return x + 1\n")
-    spec = importlib.util.spec_from_file_location("kernels", source)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    names = []
-    for digest in ("0" * 16, "1" * 16):
-        monkeypatch.setattr(jit, "_sources", lambda digest=digest: digest)
-        compiled = jit.kernel(module.add)
-        assert compiled(1) == 2
-        names.append(compiled._cache._impl.filename_base)
-    assert names[0] != names[1]
-    assert all(list(source.parent.rglob(f"{name}*.nbi")) for name in names)
-
-
-def test_the_digest_is_of_the_sources():
-    assert len(jit._sources()) == 16
-    assert jit._sources.__wrapped__() == jit._sources()

@@ -15,6 +15,8 @@ from typing import Any
 import numba
 from numba.core import caching
 
+from yolomix.ops._numba import processor
+
 helper = numba.njit(nogil=True, error_model="numpy")
 """Compile a function that kernels call; it becomes part of them."""
 
@@ -22,7 +24,11 @@ helper = numba.njit(nogil=True, error_model="numpy")
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, on its first call, and keep the machine code on disk.
 
-    Without a directory to write to (read-only install, no home), it is compiled once per process instead.
+    Without a folder to write to (read-only install, no home), it is compiled once per process instead.
+
+    >>> double = kernel(lambda x: 2 * x)
+    >>> double.py_func(4)  # the plain function; double(4) compiles it first
+    8
     """
     dispatcher = helper(function)
     try:
@@ -43,15 +49,23 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _versioned(locator: type) -> type:
-    """Numba tells versions of a kernel apart by its own file alone; a change of a helper elsewhere counts as well.
+def _target() -> str:
+    """A digest of the processor that kernels are compiled for."""
+    return hashlib.sha256(processor.target().encode()).hexdigest()[:8]
 
-    The digest is in the file name: an index of another version is not even read, since it may name types that are gone.
+
+def _versioned(locator: type) -> type:
+    """Put the digests of sources and processor into the names of cache files.
+
+    Numba tells versions of a kernel apart by its own file alone; a change of a helper in another file counts as well.
+    An index of another version is not even read, since it may name types that are gone.
     """
 
     class Versioned(locator):
         def get_disambiguator(self) -> str:
-            return f"{super().get_disambiguator()}{_sources()}"
+            # Numba's index has an entry per processor, but LANES, which is decided in Python, is not part of it. And
+            # unlike machines that share a folder may number their entries alike: the last one to write then wins.
+            return f"{super().get_disambiguator()}{_sources()}{_target()}"
 
     return Versioned
 

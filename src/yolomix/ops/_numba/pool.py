@@ -1,7 +1,6 @@
 """Threads for kernels that release the interpreter lock: a pool of Python threads per process.
 
-A forked child finds its own process id without a pool and starts one; several Python threads share a pool without
-harm; an idle pool costs nothing, because nobody spins.
+Several Python threads may share a pool. An idle pool costs nothing, because no thread of it spins.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from typing import Any
 
 import torch
 
-CHUNKS_PER_THREAD = 4  # a thread that loses its core to a neighbour leaves its share to the others
+CHUNKS_PER_THREAD = 4  # a thread that loses its core to another process leaves its share to the others
 
+# By process id, because a forked child inherits this dictionary and the pool in it, but not the threads of that pool.
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -24,6 +24,14 @@ def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
 
     The caller works too; as many threads as ``torch.get_num_threads()`` says take part. Ranges depend on the number of
     threads only, and tasks must not depend on each other, so results do not depend on who computes them.
+
+    >>> done = [0] * 5
+    >>> def kernel(increment, first, last):
+    ...     for task in range(first, last):
+    ...         done[task] += increment
+    >>> run(kernel, (1,), 5)
+    >>> done
+    [1, 1, 1, 1, 1]
     """
     threads = min(torch.get_num_threads(), tasks)
     if threads <= 1:
@@ -31,7 +39,7 @@ def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
         return
     chunks = min(tasks, threads * CHUNKS_PER_THREAD)
     bounds = [tasks * i // chunks for i in range(chunks + 1)]
-    following = count()
+    following = count()  # its next() is one C call, so no two threads get the same number
 
     def work() -> None:
         while (i := next(following)) < chunks:
@@ -41,6 +49,7 @@ def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
     try:
         work()
     finally:
+        # Who has not started by now finds no work left. Waiting for it could last as long as a stranger's task.
         for helper in helpers:
             if not helper.cancel():
                 helper.result()

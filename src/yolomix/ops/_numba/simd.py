@@ -1,8 +1,8 @@
-"""A vector of ``LANES`` float32 numbers as a value in Numba, so that a kernel says what its registers hold.
+"""A vector of ``LANES`` float32 values as a type of Numba, so that a kernel says what its registers hold.
 
 Numba's own vectoriser gives up on these loops (7 to 11 times slower: aliasing and run-time checks). Here every
-operation is emitted as an LLVM vector instruction, which LLVM splits or widens for the machine at hand: one AVX-512
-register, two AVX2 registers or four NEON registers.
+operation is emitted as an LLVM vector instruction. LLVM splits it for the machine at hand: one AVX-512 register, one
+of AVX2, two of SSE or NEON.
 
 Arrays are flat, contiguous float32; an index counts elements. Nothing is checked: callers own their bounds.
 """
@@ -16,21 +16,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import config
-from numba.core.codegen import get_host_cpu_features
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-
-def compiles_for(feature: str) -> bool:
-    """Whether Numba compiles for processors with this feature, which may be fewer than the one at hand has."""
-    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
-    return f"+{feature}" in features.split(",")
-
-
-AVX512 = compiles_for("avx512f")
-LANES = 16 if AVX512 else 8
+from yolomix.ops._numba.processor import LANES
 
 FLOAT = ir.FloatType()
 INT = ir.IntType(32)
@@ -42,33 +32,41 @@ Builder = Any  # llvmlite carries no types
 Emitted = tuple[Any, Callable[..., Any]]
 
 
-class Vec(types.Type):
-    """Numba's type of a vector of ``LANES`` float32 numbers."""
+class _Vector(types.Type):
+    """Numba's type of a vector of ``LANES`` float32 values."""
 
     def __init__(self) -> None:
         super().__init__(name=f"f32x{LANES}")
 
 
-vec = Vec()
+vector = _Vector()
 
 
-@register_model(Vec)
-class _VecModel(models.PrimitiveModel):
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, frontend: Any) -> None:
         super().__init__(manager, frontend, FLOATS)
 
 
 def constant(value: float) -> Any:
-    """The LLVM constant with a number in every lane, rounded to float32."""
+    """The LLVM constant with a value in every lane, rounded to float32.
+
+    >>> len(constant(0.1).constant) == LANES, constant(0.1).constant[0]
+    (True, 0.10000000149011612)
+    """
     return ir.Constant(FLOATS, [float(np.float32(value))] * LANES)
 
 
 def int_constant(value: int) -> Any:
-    """The LLVM constant with an integer in every lane."""
+    """The LLVM constant with an integer in every lane.
+
+    >>> int_constant(3).constant == [3] * LANES
+    True
+    """
     return ir.Constant(INTS, [value] * LANES)
 
 
-def call(b: Builder, name: str, result: Any, args: list[Any]) -> Any:
+def call_intrinsic(b: Builder, name: str, result: Any, args: list[Any]) -> Any:
     """Emit a call of an LLVM intrinsic, declared on its first use in a module."""
     function = b.module.globals.get(name)
     if function is None:
@@ -78,16 +76,16 @@ def call(b: Builder, name: str, result: Any, args: list[Any]) -> Any:
 
 def emit_fma(b: Builder, x: Any, y: Any, z: Any) -> Any:
     """Emit x * y + z; ``fmuladd`` because ``fma`` is a library call per lane where the hardware has none."""
-    return call(b, f"llvm.fmuladd{SUFFIX}", FLOATS, [x, y, z])
+    return call_intrinsic(b, f"llvm.fmuladd{SUFFIX}", FLOATS, [x, y, z])
 
 
-def _spread(b: Builder, scalar: Any) -> Any:
+def _broadcast(b: Builder, scalar: Any) -> Any:
     undefined = ir.Constant(FLOATS, ir.Undefined)
     first = b.insert_element(undefined, scalar, ir.Constant(INT, 0))
     return b.shuffle_vector(first, undefined, int_constant(0))
 
 
-def _at(context: Any, b: Builder, signature: Any, args: Any, array: int, index: int) -> Any:
+def _pointer(context: Any, b: Builder, signature: Any, args: Any, array: int, index: int) -> Any:
     """Pointer to element ``args[index]`` of the array ``args[array]``."""
     kind = signature.args[array]
     offset = context.cast(b, args[index], signature.args[index], types.intp)
@@ -96,6 +94,7 @@ def _at(context: Any, b: Builder, signature: Any, args: Any, array: int, index: 
 
 def _load(b: Builder, pointer: Any) -> Any:
     value = b.load(b.bitcast(pointer, FLOATS.as_pointer()))
+    # LLVM would assume the alignment of a whole vector, and a tensor's rows begin at any element.
     value.align = 4
     return value
 
@@ -106,8 +105,8 @@ def _store(b: Builder, value: Any, pointer: Any) -> None:
 
 @intrinsic
 def load(_typing: Any, array: Any, index: Any) -> Emitted:
-    """``LANES`` numbers from ``array[index]`` on."""
-    return vec(array, index), lambda c, b, s, a: _load(b, _at(c, b, s, a, 0, 1))
+    """``LANES`` values from ``array[index]`` on."""
+    return vector(array, index), lambda c, b, s, a: _load(b, _pointer(c, b, s, a, 0, 1))
 
 
 @intrinsic
@@ -115,27 +114,27 @@ def store(_typing: Any, array: Any, index: Any, value: Any) -> Emitted:
     """Write a vector to ``array[index]`` and the ``LANES - 1`` elements behind it."""
 
     def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
-        _store(b, args[2], _at(context, b, signature, args, 0, 1))
+        _store(b, args[2], _pointer(context, b, signature, args, 0, 1))
         return context.get_dummy_value()
 
     return types.void(array, index, value), emit
 
 
 @intrinsic
-def spread(_typing: Any, array: Any, index: Any) -> Emitted:
-    """The number ``array[index]`` in every lane."""
-    return vec(array, index), lambda c, b, s, a: _spread(b, b.load(_at(c, b, s, a, 0, 1)))
+def broadcast(_typing: Any, array: Any, index: Any) -> Emitted:
+    """The value ``array[index]`` in every lane."""
+    return vector(array, index), lambda c, b, s, a: _broadcast(b, b.load(_pointer(c, b, s, a, 0, 1)))
 
 
 @intrinsic
 def prefetch(_typing: Any, array: Any, index: Any) -> Emitted:
-    """Ask for the cache line of ``array[index]`` to come to the second-level cache; any index is harmless."""
+    """Ask for the cache line of ``array[index]`` to come to the L2 cache; any index is harmless."""
 
     def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
-        pointer = b.bitcast(_at(context, b, signature, args, 0, 1), byte)
+        pointer = b.bitcast(_pointer(context, b, signature, args, 0, 1), byte)
         read, second_level, data = (ir.Constant(INT, i) for i in (0, 2, 1))
-        call(b, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, second_level, data])
+        call_intrinsic(b, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, second_level, data])
         return context.get_dummy_value()
 
     return types.void(array, index), emit
@@ -146,21 +145,21 @@ def splat(_typing: Any, number: Any) -> Emitted:
     """A number, rounded to float32, in every lane."""
 
     def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
-        return _spread(b, context.cast(b, args[0], signature.args[0], types.float32))
+        return _broadcast(b, context.cast(b, args[0], signature.args[0], types.float32))
 
-    return vec(number), emit
+    return vector(number), emit
 
 
 @intrinsic
 def zeros(_typing: Any) -> Emitted:
     """A vector of zeros."""
-    return vec(), lambda _c, _b, _s, _a: constant(0.0)
+    return vector(), lambda _c, _b, _s, _a: constant(0.0)
 
 
 @intrinsic
 def fma(_typing: Any, x: Any, y: Any, z: Any) -> Emitted:
     """X * y + z, rounded once where the hardware can."""
-    return vec(x, y, z), lambda _c, b, _s, a: emit_fma(b, *a)
+    return vector(x, y, z), lambda _c, b, _s, a: emit_fma(b, *a)
 
 
 @intrinsic
@@ -183,15 +182,15 @@ def lane_sums(_typing: Any, array: Any, index: Any) -> Emitted:
     """The sums over the lanes of ``LANES`` vectors that lie one behind the other: sum i in lane i."""
 
     def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
-        first = _at(context, b, signature, args, 0, 1)
+        first = _pointer(context, b, signature, args, 0, 1)
         rows = [_load(b, b.gep(first, [ir.Constant(INT, i * LANES)])) for i in range(LANES)]
-        side = 1
-        while side < LANES:  # a transposition that adds the halves it brings together
-            rows = [b.fadd(*_exchanged(b, rows[i], rows[i + 1], side)) for i in range(0, len(rows), 2)]
-            side *= 2
+        width = 1
+        while width < LANES:  # a transposition that adds the halves it brings together: LANES - 1 additions in all
+            rows = [b.fadd(*_exchanged(b, rows[i], rows[i + 1], width)) for i in range(0, len(rows), 2)]
+            width *= 2
         return rows[0]
 
-    return vec(array, index), emit
+    return vector(array, index), emit
 
 
 @intrinsic
@@ -205,7 +204,7 @@ def transpose(
             step = context.cast(b, args[stride], signature.args[stride], types.intp)
             return b.gep(pointer, [b.mul(step, ir.Constant(step.type, i))])
 
-        read, write = _at(context, b, signature, args, 0, 1), _at(context, b, signature, args, 3, 4)
+        read, write = _pointer(context, b, signature, args, 0, 1), _pointer(context, b, signature, args, 3, 4)
         rows = [_load(b, row(read, 2, i)) for i in range(LANES)]
         for i, value in enumerate(_transposed(b, rows)):
             _store(b, value, row(write, 5, i))
@@ -216,19 +215,25 @@ def transpose(
 
 def _transposed(b: Builder, rows: list[Any]) -> list[Any]:
     """Exchange ever larger off-diagonal squares, 1 to LANES / 2 wide: log2(LANES) rounds of two-vector shuffles."""
-    side = 1
-    while side < LANES:
+    width = 1
+    while width < LANES:
         for i in range(LANES):
-            if not i & side:
-                rows[i], rows[i + side] = _exchanged(b, rows[i], rows[i + side], side)
-        side *= 2
+            if not i & width:
+                rows[i], rows[i + width] = _exchanged(b, rows[i], rows[i + width], width)
+        width *= 2
     return rows
 
 
-def _exchanged(b: Builder, x: Any, y: Any, side: int) -> tuple[Any, Any]:
+def _exchanged(b: Builder, x: Any, y: Any, width: int) -> tuple[Any, Any]:
     """Two rows after the exchange of the squares of this width."""
-    top = [LANES + k - side if k & side else k for k in range(LANES)]
-    bottom = [LANES + k if k & side else k + side for k in range(LANES)]
+    top, bottom = [], []
+    for k in range(LANES):  # in a shuffle of two vectors, LANES + k is lane k of the second
+        if k & width:
+            top.append(LANES + k - width)
+            bottom.append(LANES + k)
+        else:
+            top.append(k)
+            bottom.append(k + width)
     return b.shuffle_vector(x, y, ir.Constant(INTS, top)), b.shuffle_vector(x, y, ir.Constant(INTS, bottom))
 
 
@@ -237,9 +242,9 @@ def _arithmetic(python: Callable[..., Any], instruction: str) -> None:
 
     @infer_global(python)
     class _Typing(ConcreteTemplate):
-        cases = [signature(vec, vec, vec)]
+        cases = [signature(vector, vector, vector)]
 
-    @lower_builtin(python, vec, vec)
+    @lower_builtin(python, vector, vector)
     def _lowering(_context: Any, b: Builder, _signature: Any, args: Any) -> Any:
         return getattr(b, instruction)(*args)
 

@@ -15,19 +15,19 @@ from numba import types
 from numba.extending import intrinsic
 
 from yolomix.ops._numba.jit import helper
+from yolomix.ops._numba.processor import AVX512
 from yolomix.ops._numba.simd import (
-    AVX512,
     FLOATS,
     INT,
     INTS,
     SUFFIX,
     Builder,
     Emitted,
-    call,
+    call_intrinsic,
     constant,
     emit_fma,
     int_constant,
-    vec,
+    vector,
 )
 
 LOG2_E = 1.4426950408889634
@@ -60,17 +60,29 @@ def _exp2_avx512(b: Builder, xs: list[Any]) -> list[Any]:
 
     A multiplication less than a polynomial on [-1/2, 1/2] takes, and two thirds of its largest error.
     """
-    shift, every, rounding = constant(ROUND / 16), ir.Constant(ir.IntType(16), -1), ir.Constant(INT, 4)
+    shift, every_lane = constant(ROUND / 16), ir.Constant(ir.IntType(16), -1)
+    current_rounding = ir.Constant(INT, 4)
+    # One instruction for all xs after the other, so that none of them waits for its own last result.
     shifted = [b.fadd(x, shift) for x in xs]  # sixteenths in the low bits
     wholes = [b.fsub(s, shift) for s in shifted]
     rests = [b.fsub(x, k) for x, k in zip(xs, wholes, strict=True)]
-    table = ir.Constant(FLOATS, [float(np.float32(2 ** (i / 16))) for i in range(16)])
-    roots = [call(b, "llvm.x86.avx512.permvar.sf.512", FLOATS, [table, b.bitcast(s, INTS)]) for s in shifted]
+    roots = [_root_of_two(b, s) for s in shifted]
     slopes = [_polynomial(b, f, TAYLOR) for f in rests]
     rises = [b.fmul(root, f) for root, f in zip(roots, rests, strict=True)]
     powers = [emit_fma(b, *terms) for terms in zip(rises, slopes, roots, strict=True)]
-    scale = "llvm.x86.avx512.mask.scalef.ps.512"
-    return [call(b, scale, FLOATS, [p, k, constant(0), every, rounding]) for p, k in zip(powers, wholes, strict=True)]
+    scaled = []
+    for power, whole in zip(powers, wholes, strict=True):
+        # Scaling comes last: the table's value scaled first is infinite for large x, and infinite times a slope of 0
+        # is not a number. This instruction ignores the sixteenths of ``whole``.
+        args = [power, whole, constant(0), every_lane, current_rounding]
+        scaled.append(call_intrinsic(b, "llvm.x86.avx512.mask.scalef.ps.512", FLOATS, args))
+    return scaled
+
+
+def _root_of_two(b: Builder, shifted: Any) -> Any:
+    """2**(i / 16) from a table in one register; i is the lowest four bits of ``shifted``, the others are ignored."""
+    table = ir.Constant(FLOATS, [float(np.float32(2 ** (i / 16))) for i in range(16)])
+    return call_intrinsic(b, "llvm.x86.avx512.permvar.sf.512", FLOATS, [table, b.bitcast(shifted, INTS)])
 
 
 def _exp2_portable(b: Builder, xs: list[Any]) -> list[Any]:
@@ -79,7 +91,7 @@ def _exp2_portable(b: Builder, xs: list[Any]) -> list[Any]:
 
 
 def _exp2_by_bits(b: Builder, x: Any) -> Any:
-    x = _at_least(b, x, -126)
+    x = _at_least(b, x, -126)  # beyond either bound, the sum of the exponents would run into the sign bit
     x = b.select(b.fcmp_ordered(">", x, constant(128)), constant(128), x)
     rounded = b.fadd(x, constant(ROUND))
     p = _polynomial(b, b.fsub(x, b.fsub(rounded, constant(ROUND))), EXP2)
@@ -91,24 +103,24 @@ _exp2 = _exp2_avx512 if AVX512 else _exp2_portable
 
 
 def _at_least(b: Builder, x: Any, bound: float) -> Any:
-    """A maximum that keeps NaN."""
+    """A maximum that keeps NaN, which an ordered comparison with a bound does not choose."""
     return b.select(b.fcmp_ordered("<", x, constant(bound)), constant(bound), x)
 
 
 @intrinsic
 def exp2(_typing: Any, x: Any) -> Emitted:
     """2**x for finite x, the exponential of every decay; relative error 1.2e-7, without AVX-512 1.7e-7."""
-    return vec(x), lambda _c, b, _s, a: _exp2(b, list(a))[0]
+    return vector(x), lambda _c, b, _s, a: _exp2(b, list(a))[0]
 
 
 @intrinsic
 def exp2_four(_typing: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> Emitted:
-    """Four exponentials, step by step side by side, so that none waits for its own last step."""
+    """Four exponentials whose instructions alternate, so that none waits for its own last result."""
 
     def emit(context: Any, b: Builder, signature: Any, args: Any) -> Any:
         return context.make_tuple(b, signature.return_type, _exp2(b, list(args)))
 
-    return types.UniTuple(vec, 4)(x0, x1, x2, x3), emit
+    return types.UniTuple(vector, 4)(x0, x1, x2, x3), emit
 
 
 @intrinsic
@@ -116,10 +128,11 @@ def exp_of_minus(_typing: Any, x: Any) -> Emitted:
     """exp(-abs(x)), from which softplus and sigmoid follow without overflow."""
 
     def emit(_c: Any, b: Builder, _s: Any, args: Any) -> Any:
-        magnitude = call(b, f"llvm.fabs{SUFFIX}", FLOATS, [args[0]])
+        magnitude = call_intrinsic(b, f"llvm.fabs{SUFFIX}", FLOATS, [args[0]])
+        # x may be infinite, which 2**x does not take; 2**-150 is zero in float32 already.
         return _exp2(b, [_at_least(b, b.fmul(magnitude, constant(-LOG2_E)), -150)])[0]
 
-    return vec(x), emit
+    return vector(x), emit
 
 
 @intrinsic
@@ -130,7 +143,7 @@ def softplus_from(_typing: Any, x: Any, e: Any) -> Emitted:
         x, e = args
         return emit_fma(b, _polynomial(b, e, LOG1P), e, _at_least(b, x, 0))
 
-    return vec(x, e), emit
+    return vector(x, e), emit
 
 
 @intrinsic
@@ -142,7 +155,7 @@ def sigmoid_from(_typing: Any, x: Any, e: Any) -> Emitted:
         numerator = b.select(b.fcmp_ordered(">", x, constant(0)), constant(1), e)
         return b.fdiv(numerator, b.fadd(e, constant(1)))
 
-    return vec(x, e), emit
+    return vector(x, e), emit
 
 
 @helper

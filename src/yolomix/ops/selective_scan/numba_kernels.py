@@ -1,8 +1,8 @@
 """Selective scan on CPU, the two kernels: what a task does, tile by tile.
 
 A task is one batch entry and a run of channel blocks of one group. It walks along time in tiles, and within a tile
-over its blocks, so that B and C of the tile come from memory once. No (B, D, L, N) tensor exists: forward keeps the
-states at the start of every tile, and backward computes those of one tile again.
+over its blocks, so that B and C of the tile come from memory once. No (B, D, L, N) tensor exists: forward keeps a
+checkpoint of the states at the start of every tile, and backward computes the states of one tile again.
 
 Tasks write to memory of their own, so nothing is atomic and a result depends on the cut into tasks alone.
 """
@@ -14,53 +14,78 @@ from typing import NamedTuple
 import numpy as np
 
 from yolomix.ops._numba.jit import helper, kernel
-from yolomix.ops._numba.layout import TILE, Rows, aligned, block_of, here, new_tile, prefetch_line, stage, unstage
-from yolomix.ops._numba.simd import LANES, fma, load, splat, store, zeros
-from yolomix.ops._numba.tile import History, Tile, TileGrad, advance, new_history, retreat, sum_lanes
+from yolomix.ops._numba.layout import (
+    TILE,
+    SequenceView,
+    aligned_empty,
+    at_tile,
+    block_of,
+    load_tile,
+    new_tile,
+    prefetch_line,
+    store_tile,
+)
+from yolomix.ops._numba.processor import LANES
+from yolomix.ops._numba.simd import fma, load, splat, store, zeros
+from yolomix.ops._numba.tile import (
+    Tile,
+    TileGradients,
+    TileHistory,
+    advance,
+    advance_backward,
+    new_history,
+    sum_lanes,
+)
 from yolomix.ops._numba.vecmath import LN_2, exp_of_minus, sigmoid, sigmoid_from, softplus, softplus_from
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 
-class Sizes(NamedTuple):
-    """Steps, states, groups, batch entries, channel blocks, saved states per channel, and blocks that a task takes."""
+class ScanSizes(NamedTuple):
+    """Sizes of a scan and of its tasks."""
 
     L: int
     N: int
     G: int
     batch: int
-    blocks: int
+    blocks: int  # D / LANES
     tiles: int
-    chunk: int
+    blocks_per_task: int
 
 
-class Flags(NamedTuple):
-    """What a scan includes; ``save`` when a backward pass may follow."""
+class ScanFlags(NamedTuple):
+    """What a scan includes."""
 
     softplus: bool
     gate: bool
-    save: bool
+    checkpoints: bool  # whether a backward pass may follow
     B_constant: bool
     C_constant: bool
 
 
 @helper
 def task_blocks(sizes, task):
-    """Of a task: batch entry, group, number within the group, first channel block and the one after its last."""
+    """Of a task: batch entry, group, number within the group, first channel block and the one after its last.
+
+    >>> sizes = ScanSizes(L=9, N=4, G=2, batch=3, blocks=10, tiles=1, blocks_per_task=4)
+    >>> task_blocks.py_func(sizes, 7)
+    (1, 1, 1, 9, 10)
+    """
     per_group = sizes.blocks // sizes.G
-    parts = -(-per_group // sizes.chunk)
+    parts = -(-per_group // sizes.blocks_per_task)
     b, rest = divmod(task, sizes.G * parts)
     group, part = divmod(rest, parts)
-    first = group * per_group + part * sizes.chunk
-    return b, group, part, first, min(first + sizes.chunk, (group + 1) * per_group)
+    first = group * per_group + part * sizes.blocks_per_task
+    return b, group, part, first, min(first + sizes.blocks_per_task, (group + 1) * per_group)
 
 
 @kernel
-def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, saved, sizes, flags, first, end):
+def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, checkpoints, sizes, flags, first, end):
     """Run the tasks from ``first`` to before ``end``.
 
-    ``states``, packed per batch entry, has the first states before and the last after. With ``flags.save``, ``saved``
-    (B, D / LANES, tiles, N, LANES) gets the states before every tile, and ``ungated`` y before the gate.
+    ``states``, packed per batch entry, has the first states before and the last after. With ``flags.checkpoints``,
+    ``checkpoints`` (B, D / LANES, tiles, N, LANES) gets the states before every tile, and ``ungated`` y before the
+    gate.
     """
     N, tile = sizes.N, Tile(new_tile(), new_tile(), new_tile())
     for task in range(first, end):
@@ -69,8 +94,9 @@ def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, saved, size
             step, steps = i * TILE, min(TILE, sizes.L - i * TILE)
             for block in range(first_block, end_block):
                 channel, packed = block * LANES, b * sizes.blocks + block
-                stage(delta, b, channel, step, steps, tile.delta)
-                stage(u, b, channel, step, steps, tile.drive)
+                load_tile(delta, b, channel, step, steps, tile.delta)
+                load_tile(u, b, channel, step, steps, tile.drive)
+                # What the next round reads and writes travels from memory while this one computes.
                 for line in range(TILE):
                     ahead, later = _next(first_block, block, end_block, step, 1)
                     prefetch_line(u, b, ahead, later, line)
@@ -78,21 +104,21 @@ def forward(u, delta, z, B, C, rates, D, bias, out, ungated, states, saved, size
                     prefetch_line(out, b, ahead, later, line)
                 _enter(tile, D, bias, channel, flags, steps)
                 h = block_of(states, packed, N)
-                if flags.save:
-                    _copy(h, block_of(saved, packed * sizes.tiles + i, N), N)
-                at_B, at_C = here(B, b, group, block, N, step), here(C, b, group, block, N, step)
-                advance(block_of(rates, block, N), h, tile, at_B, at_C, steps, N)
+                if flags.checkpoints:
+                    _copy(h, block_of(checkpoints, packed * sizes.tiles + i, N), N)
+                B_here, C_here = at_tile(B, b, group, block, N, step), at_tile(C, b, group, block, N, step)
+                advance(block_of(rates, block, N), h, tile, B_here, C_here, steps, N)
                 if flags.gate:
-                    if flags.save:
-                        unstage(tile.y, ungated, b, channel, step, steps)
-                    stage(z, b, channel, step, steps, tile.drive)
+                    if flags.checkpoints:
+                        store_tile(tile.y, ungated, b, channel, step, steps)
+                    load_tile(z, b, channel, step, steps, tile.drive)
                     _gate(tile.y, tile.drive, steps)
-                unstage(tile.y, out, b, channel, step, steps)
+                store_tile(tile.y, out, b, channel, step, steps)
 
 
 @helper
 def _next(first_block, block, end_block, step, direction):
-    """First channel and first step of the tile that a task takes next."""
+    """First channel and first time step of the tile that a task takes next."""
     if block + 1 < end_block:
         return (block + 1) * LANES, step
     return first_block * LANES, step + direction * TILE
@@ -100,7 +126,7 @@ def _next(first_block, block, end_block, step, direction):
 
 @helper
 def _enter(tile, D, bias, channel, flags, steps):
-    """In place: delta to step sizes, u (where the drive goes) to delta * u, and y to the direct path D * u."""
+    """In place: delta to step sizes, u (where the drive goes) to delta * u, and y to the skip connection D * u."""
     weight, shift = load(D, channel), load(bias, channel)
     for i in range(0, steps * LANES, LANES):
         d, x = load(tile.delta, i) + shift, load(tile.drive, i)
@@ -125,55 +151,50 @@ def _gate(y, z, steps):
         store(y, i, load(y, i) * (v * sigmoid(v)))
 
 
-class Given(NamedTuple):
-    """What backward reads of the form (B, D, L): arguments, y before the gate, and the gradient of the output."""
+class ScanSequences(NamedTuple):
+    """What backward reads of the form (B, D, L)."""
 
-    u: Rows
-    delta: Rows
-    z: Rows
-    ungated: Rows
-    out: Rows
-
-
-class Grads(NamedTuple):
-    """What backward writes: gradients, (B, D, L) for the first three.
-
-    ``carry`` packed, of the last states before and of the first after; A packed per batch entry; D and bias (B, D);
-    B and C (parts, B, G, N, L) if they vary in time, one part per task of a group, else packed per batch entry.
-    All but the first three start at zero.
-    """
-
-    u: Rows
-    delta: Rows
-    z: Rows
-    carry: np.ndarray
-    A: np.ndarray
-    D: np.ndarray
-    bias: np.ndarray
-    B: np.ndarray
-    C: np.ndarray
+    u: SequenceView
+    delta: SequenceView
+    z: SequenceView
+    ungated: SequenceView  # y before the gate
+    out_grad: SequenceView
 
 
-class Scratch(NamedTuple):
-    """Memory of a backward task: tiles, and the lane-wise sums of the gradients of B and C."""
+class ScanGradients(NamedTuple):
+    """What backward writes. All but the first three start at zero."""
+
+    u: SequenceView  # (B, D, L)
+    delta: SequenceView  # (B, D, L)
+    z: SequenceView  # (B, D, L)
+    carry: np.ndarray  # packed per batch entry: gradients of the last states before, of the first after
+    A: np.ndarray  # packed per batch entry
+    D: np.ndarray  # (B, D)
+    bias: np.ndarray  # (B, D)
+    B: np.ndarray  # (parts, B, G, N, L), a part per task of a group; packed per batch entry if B is constant
+    C: np.ndarray  # as B
+
+
+class ScanScratch(NamedTuple):
+    """Memory of a backward task."""
 
     tile: Tile
-    grad: TileGrad
-    u: np.ndarray
-    slope: np.ndarray
-    history: History
-    B: np.ndarray
-    C: np.ndarray
+    grad: TileGradients
+    u: np.ndarray  # (TILE, LANES)
+    slope: np.ndarray  # (TILE, LANES), of softplus
+    history: TileHistory
+    B: np.ndarray  # (N, TILE, LANES), gradient of B, not yet summed over the lanes
+    C: np.ndarray  # as B
 
 
 @kernel
-def backward(given, B, C, rates, D, bias, saved, grads, sizes, flags, first, end):
+def backward(given, B, C, rates, D, bias, checkpoints, grads, sizes, flags, first, end):
     """Run the tasks from ``first`` to before ``end``, each from the last tile to the first."""
     N = sizes.N
     sums = N * TILE * LANES
-    s = Scratch(
-        Tile(new_tile(), new_tile(), new_tile()), TileGrad(new_tile(), new_tile(), new_tile()),
-        new_tile(), new_tile(), new_history(), aligned(sums), aligned(sums),
+    s = ScanScratch(
+        Tile(new_tile(), new_tile(), new_tile()), TileGradients(new_tile(), new_tile(), new_tile()),
+        new_tile(), new_tile(), new_history(), aligned_empty(sums), aligned_empty(sums),
     )  # fmt: skip
     for task in range(first, end):
         b, group, part, first_block, end_block = task_blocks(sizes, task)
@@ -186,15 +207,15 @@ def backward(given, B, C, rates, D, bias, saved, grads, sizes, flags, first, end
                     ahead, later = _next(first_block, block, end_block, step, -1)
                     prefetch_line(given.u, b, ahead, later, line)
                     prefetch_line(given.delta, b, ahead, later, line)
-                    prefetch_line(given.out, b, ahead, later, line)
+                    prefetch_line(given.out_grad, b, ahead, later, line)
                     prefetch_line(grads.u, b, ahead, later, line)
                     prefetch_line(grads.delta, b, ahead, later, line)
                 _enter_backward(s, given, grads, D, bias, flags, b, block * LANES, packed * LANES, step, steps)
-                retreat(
-                    block_of(rates, block, N), block_of(saved, packed * sizes.tiles + i, N),
+                advance_backward(
+                    block_of(rates, block, N), block_of(checkpoints, packed * sizes.tiles + i, N),
                     block_of(grads.carry, packed, N), block_of(grads.A, packed, N), s.tile, s.grad, s.history,
-                    here(B, b, group, block, N, step), block_of(grads.B, packed, N) if flags.B_constant else s.B,
-                    here(C, b, group, block, N, step), block_of(grads.C, packed, N) if flags.C_constant else s.C,
+                    at_tile(B, b, group, block, N, step), block_of(grads.B, packed, N) if flags.B_constant else s.B,
+                    at_tile(C, b, group, block, N, step), block_of(grads.C, packed, N) if flags.C_constant else s.C,
                     steps, N,
                 )  # fmt: skip
                 _leave_backward(s, grads, D, flags, b, block * LANES, packed * LANES, step, steps)
@@ -208,19 +229,19 @@ def backward(given, B, C, rates, D, bias, saved, grads, sizes, flags, first, end
 @helper
 def _enter_backward(s, given, grads, D, bias, flags, b, channel, own, step, steps):
     """Stage a tile, undo the gate, and add what D's gradient gets from it; ``own`` is the index in (B, D)."""
-    stage(given.delta, b, channel, step, steps, s.tile.delta)
-    stage(given.u, b, channel, step, steps, s.u)
-    stage(given.out, b, channel, step, steps, s.grad.y)
+    load_tile(given.delta, b, channel, step, steps, s.tile.delta)
+    load_tile(given.u, b, channel, step, steps, s.u)
+    load_tile(given.out_grad, b, channel, step, steps, s.grad.y)
     if flags.gate:
-        stage(given.z, b, channel, step, steps, s.tile.drive)
-        stage(given.ungated, b, channel, step, steps, s.tile.y)
+        load_tile(given.z, b, channel, step, steps, s.tile.drive)
+        load_tile(given.ungated, b, channel, step, steps, s.tile.y)
         _gate_backward(s.grad.y, s.tile.drive, s.tile.y, steps)
-        unstage(s.tile.drive, grads.z, b, channel, step, steps)
+        store_tile(s.tile.drive, grads.z, b, channel, step, steps)
     shift, D_sum = load(bias, channel), load(grads.D, own)
     for i in range(0, steps * LANES, LANES):
         d, x = load(s.tile.delta, i) + shift, load(s.u, i)
         if flags.softplus:
-            e = exp_of_minus(d)
+            e = exp_of_minus(d)  # shared by softplus and its slope
             store(s.slope, i, sigmoid_from(d, e))
             d = softplus_from(d, e)
         store(s.tile.delta, i, d)
@@ -232,13 +253,13 @@ def _enter_backward(s, given, grads, D, bias, flags, b, channel, own, step, step
 
 
 @helper
-def _gate_backward(out, z, ungated, steps):
-    """From the gradient of y * silu(z): in place, ``out`` to that of y and ``z`` to that of z."""
+def _gate_backward(out_grad, z, ungated, steps):
+    """From the gradient of y * silu(z): in place, ``out_grad`` to that of y and ``z`` to that of z."""
     for i in range(0, steps * LANES, LANES):
-        q, v = load(out, i), load(z, i)
+        q, v = load(out_grad, i), load(z, i)
         open_ = sigmoid(v)
         gate = v * open_
-        store(out, i, q * gate)
+        store(out_grad, i, q * gate)
         store(z, i, q * load(ungated, i) * fma(gate, splat(1.0) - open_, open_))
 
 
@@ -256,5 +277,5 @@ def _leave_backward(s, grads, D, flags, b, channel, own, step, steps):
         store(s.slope, i, to_delta)
         bias_sum = bias_sum + to_delta
     store(grads.bias, own, bias_sum)
-    unstage(s.u, grads.u, b, channel, step, steps)
-    unstage(s.slope, grads.delta, b, channel, step, steps)
+    store_tile(s.u, grads.u, b, channel, step, steps)
+    store_tile(s.slope, grads.delta, b, channel, step, steps)
