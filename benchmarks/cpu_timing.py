@@ -92,24 +92,24 @@ def copy_gigabytes_per_second(effort: Effort) -> float:
 
 
 def nanoseconds_per_state(effort: Effort) -> float:
-    """One step of one state, in the first-level cache: an exponential and three multiplications, two with an addition.
+    """One time step of one state, in the L1 cache: an exponential and three multiplications, two with an addition.
 
-    The loop is the one of our kernels, on a tile that stays where it is; with several threads, every one has its own.
+    The loop is the one of our kernels, on a tile that stays where it is. With several threads, every one has its own.
     """
     from yolomix.ops._numba.jit import kernel
-    from yolomix.ops._numba.layout import TILE, Here, PerStep, block_of, new_tile
-    from yolomix.ops._numba.simd import LANES
+    from yolomix.ops._numba.layout import TILE, TileMatrix, TimeVarying, block_of, new_tile
+    from yolomix.ops._numba.processor import LANES
     from yolomix.ops._numba.tile import Tile, advance
 
     N, repeats = 16, 400
 
     def loop(N, repeats):  # type: ignore[no-untyped-def]
-        tile, rows, states = Tile(new_tile(), new_tile(), new_tile()), new_tile(), new_tile()
-        for array in (tile.delta, tile.drive, tile.y, rows, states):
-            array[:] = 0.01
-        at = Here(PerStep(rows, 0, 0, 1, 0), 0)
+        tile, values, states = Tile(new_tile(), new_tile(), new_tile()), new_tile(), new_tile()
+        for array in (tile.delta, tile.drive, tile.y, values, states):
+            array[:] = 0.01  # nothing grows, dies out or takes longer than in a scan
+        matrix = TileMatrix(TimeVarying(values, 0, 0, 1, 0), 0)
         for _ in range(repeats):
-            advance(block_of(rows, 0, N), block_of(states, 0, N), tile, at, at, TILE, N)
+            advance(block_of(values, 0, N), block_of(states, 0, N), tile, matrix, matrix, TILE, N)
 
     compiled = kernel(loop)
 
