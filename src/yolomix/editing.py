@@ -54,7 +54,8 @@ class ModelEdit:
         [[-1, 1, 'ZeroGate', ['MLLABlock']], [[1], 1, 'Detect', ['nc']]]
         """
         indices, row = self._behind(block, at, args, n, gate)
-        return self._grafted(self.graph.insert([self.graph.end(index) for index in indices], row), block)
+        ends = [self.graph.end(index) for index in indices]  # behind what was inserted there before
+        return self._grafted(self.graph.insert(ends, row), block)
 
     def wrap(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
         """Put a block behind each layer inside the layer's own row, so that no layer index changes; see :func:`graft`.
@@ -88,8 +89,8 @@ class ModelEdit:
         find(block)
         graph = self.graph
         for index in self._indices(at, n):
-            row = self._row_for(block, index, graph, _listed(args))
-            graph = graph.replace(graph.position(index), [row[0], n, *row[2:]])
+            source, _, *rest = self._row_for(block, index, graph, args)
+            graph = graph.replace(graph.position(index), [source, n, *rest])
         return self._edited(graph)
 
     def remove(self, at: At) -> ModelEdit:
@@ -126,9 +127,8 @@ class ModelEdit:
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
         graph = self.graph
-        given = None if args is None else _listed(args)
         for index in insertion.of_type(old, self.base.layers, within):
-            graph = graph.replace(graph.position(index), self._row_for(new, index, graph, given))
+            graph = graph.replace(graph.position(index), self._row_for(new, index, graph, args))
         return self._edited(graph)
 
     def repeats(self, at: At, n: int) -> ModelEdit:
@@ -178,22 +178,26 @@ class ModelEdit:
         """The layers, and the row that puts a block behind any of them."""
         indices = self._indices(at, n)
         layers = [self.base.layers[index] for index in indices]
+        # There is a gate unless it is refused: None, for nothing said, means yes.
         return indices, insertion.row_behind(find(block), layers, _listed(args), n, gate is not False)
 
-    def _row_for(self, new: str, index: int, graph: Graph, args: Sequence[Any] | None) -> Row:
+    def _row_for(self, new: str, index: int, graph: Graph, args: Args | None) -> Row:
         """The row of another module in the place of a layer."""
         old = graph.rows[graph.position(index)]
         if new not in BLOCKS:
-            return [*old[:2], new, list(old[3] if args is None else args)]
+            if args is None:
+                return [*old[:2], new, list(old[3])]
+            return [*old[:2], new, _listed(args)]
         layer, before = self.base.layers[index], None
         if len(layer.reads) == 1 and layer.reads[0] >= 0:
             before = self.base.layers[layer.reads[0]]
-        return insertion.row_instead(find(new), old, layer, before, args or (), graph.model)
+        return insertion.row_instead(find(new), old, layer, before, _listed(args or ()), graph.model)
 
     def _grafted(self, graph: Graph, block: str) -> ModelEdit:
         return replace(self, graph=graph, suffix=f"{self.suffix}-{block.lower()}")
 
     def _edited(self, graph: Graph) -> ModelEdit:
+        # Blocks are named, one after the other; edits of rows are told once in a run of them.
         return replace(self, graph=graph, suffix=f"{self.suffix.removesuffix('-edited')}-edited")
 
 
@@ -219,7 +223,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     name = names.resolve(base)
     if name.kind is Kind.EXPORTED:
         raise ValueError(f"an edit needs a model YAML or a checkpoint (.pt), got the {name.kind} {name.text!r}")
-    if name.kind is Kind.CHECKPOINT or name.base.endswith(names.CHECKPOINT):
+    if name.kind is Kind.CHECKPOINT or name.base.endswith(names.CHECKPOINT):  # also an address of a checkpoint
         source = weights.read(name.base.removesuffix(names.CHECKPOINT) + names.CHECKPOINT)
         result = _opened(name.base, dict(source.yaml), Path(source.pt_path))
     else:
@@ -283,12 +287,14 @@ def graft(
     return change.replace(block, at, args, n)
 
 
-def _listed(args: Args) -> Sequence[Any]:
+def _listed(args: Args) -> list[Any]:
     """Arguments as a list; those by name are a dictionary at its end."""
-    return [args] if isinstance(args, Mapping) else args
+    if isinstance(args, Mapping):
+        return [args]
+    return list(args)
 
 
 def _opened(name: str, model: dict[str, Any], file: Path | None) -> ModelEdit:
-    if model.get("scales") and not model.get("scale"):
+    if model.get("scales") and not model.get("scale"):  # Ultralytics takes the first, too, and warns
         model = {**model, "scale": next(iter(model["scales"]))}
     return ModelEdit(Base(name, model, survey(model), file), Graph.of(model))

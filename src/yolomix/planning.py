@@ -114,7 +114,7 @@ class Plan:
 
         More will where a changed layer has parts of the same name and shape.
         """
-        return sum(self.base.layers[step.old or 0].tensors for step in self.steps if step.keeps_weights)
+        return sum(step.tensors_kept for step in self.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a program."""
@@ -128,13 +128,15 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        rows = table([HEAD, *(step.cells() for step in self.steps)])
+        rows = [HEAD, *(step.cells() for step in self.steps)]
         changes = [step.change for step in self.steps if step.change]
-        least = "at least " if "changed" in changes else ""
+        weights_kept = f"{self.kept} of {self.tensors} tensors keep their weights"
+        if "changed" in changes:
+            weights_kept = f"at least {weights_kept}"
         added = gain(self.parameters_added) or "no"
         return (
-            f"{rows}\n{self.base.name}: {len(changes)} of {len(self.steps)} layers change, {added} parameters on "
-            f"{self.parameters:,}; {least}{self.kept} of {self.tensors} tensors keep their weights"
+            f"{table(rows)}\n{self.base.name}: {len(changes)} of {len(self.steps)} layers change, "
+            f"{added} parameters on {self.parameters:,}; {weights_kept}"
         )
 
     def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
@@ -151,6 +153,7 @@ class Plan:
         """
         file = self._file(save)
         yaml = file.with_suffix(".yaml")
+        # The text first: where it cannot be made nothing is written.
         remark = f"{self.base.name}, {yamlfile.CHANGED}: {self.suffix.strip('-')}"
         text = yamlfile.text(self.graph.model, self.layers, remark)
         report = None
@@ -164,6 +167,7 @@ class Plan:
     def _write_checkpoint(self, file: Path, yaml: Path, seed: int) -> Report:
         """Build the edited model, move the weights of the base into it, and save it with the report beside it."""
         source = weights.read(self.base.file or "")
+        # The checkpoint names the YAML that it was made from, as one that Ultralytics trained does.
         target = weights.like(source, {**self.graph.model, "yaml_file": str(yaml)}, seed)
         report = transferring.copy_weights(source, target, list(self.graph.origin))
         if len(report.copied) < self.kept:
@@ -180,15 +184,20 @@ class Plan:
 
     def _file(self, save: str | Path | None) -> Path:
         """The file to write."""
-        base, suffix = self.base.file, ".pt" if self.base.file else ".yaml"
-        default = (base or Path(Path(self.base.name).name)).with_suffix("")
-        file = Path(save) if save else default.with_name(f"{default.name}{self.suffix}{suffix}")
+        own = self.base.file or Path(self.base.name)
+        if self.base.file:
+            suffix, default = ".pt", own.with_suffix("")
+        else:
+            suffix, default = ".yaml", Path(own.stem)  # not beside a model YAML, which may be in an installed package
+        file = Path(save or default.with_name(f"{default.name}{self.suffix}{suffix}"))
         if file.suffix not in (".yaml", suffix):
             text = f"an edit of {self.base.name} is saved as {suffix}, got {str(file)!r}"
-            raise ValueError(text if base else f"{text}; weights come from a base that is a .pt file")
-        yaml, own = file.with_suffix(".yaml"), base or Path(self.base.name)
+            if not self.base.file:
+                text += "; weights come from a base that is a .pt file"
+            raise ValueError(text)
         if file.exists() and (save is None or file.resolve() == own.resolve()):
             raise FileExistsError(f"{file} exists; give another file name: save=...")
+        yaml = file.with_suffix(".yaml")
         if yaml != file and yaml.exists() and not yamlfile.is_written(yaml):
             raise FileExistsError(f"{yaml} exists and would be overwritten; give another file name: save=...")
         return file

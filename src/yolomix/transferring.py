@@ -12,7 +12,7 @@ import torch
 from yolomix.host import weights
 from yolomix.host.weights import Model
 from yolomix.surgery.align import Order, align, fitting, plain, seated
-from yolomix.surgery.report import Fate, Report, TensorFate
+from yolomix.surgery.report import Fate, Outcome, Report
 
 Load = Callable[[Model, Model], None]  # target and source: loads what has the same name and shape
 Key = tuple[int | None, str]  # a layer of the source, and a tensor's plain name in it
@@ -53,8 +53,8 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
         FileExistsError: ``save`` is the source.
     """
     _check_save(source, target, save)
-    given = weights.read(source) if isinstance(source, str | Path) else _module(source, "source")
-    taken = weights.from_yaml(target) if isinstance(target, str | Path) else _module(target, "target")
+    given = _opened(source, weights.read, "source")
+    taken = _opened(target, weights.from_yaml, "target")
     if given.task != taken.task and not any_task:
         raise ValueError(
             f"the source is a {given.task} model and the target a {taken.task} model; give any_task=True to copy the "
@@ -119,11 +119,11 @@ def compare(source: Model, target: Model, order: Order, moved: bool = False) -> 
             fate, why = _fate(values.get(key), tensor, reordered)
             source_name = unused.pop(key, "")
             kind = type(layer).__name__
-            found.append(TensorFate(f"model.{j}.{name}", j, kind, fate, tensor.numel(), why, source_name))
+            found.append(Outcome(f"model.{j}.{name}", j, kind, fate, tensor.numel(), why, source_name))
     for key, name in sorted(unused.items(), key=lambda item: (item[0][0] or 0, item[0][1])):
         i = key[0] or 0
         kind = type(source.model[i]).__name__
-        found.append(TensorFate(name, i, kind, Fate.UNUSED, values[key].numel(), "", name))
+        found.append(Outcome(name, i, kind, Fate.UNUSED, values[key].numel(), "", name))
     predicted = fitting(list(source.model), list(target.model), order)
     return Report(_named(source, "pt_path"), _named(target), tuple(found), predicted, len(values), moved)
 
@@ -132,8 +132,8 @@ def _fate(given: torch.Tensor | None, now: torch.Tensor, reordered: bool) -> tup
     """What became of one tensor of the target, and why.
 
     Args:
-        given: the source's tensor, (...) of any shape; None when it has none.
-        now: the target's tensor, (...) of any shape.
+        given: the source's tensor, say a kernel (C2, C1, k, k); None when it has none.
+        now: the target's tensor.
         reordered: whether it is in a head of other class names, which Ultralytics sorts by name.
     """
     if given is None:
@@ -159,12 +159,14 @@ def _check_save(source: Any, target: Any, save: str | Path | None) -> None:
         raise FileExistsError(f"{save} is the source, which stays as it is; give another file name: save=...")
 
 
-def _module(model: Any, role: str) -> Model:
-    """The module of a model, which a YOLO has inside."""
-    inside = model if weights.is_layered(model) else getattr(model, "model", None)
-    if not weights.is_layered(inside):
-        raise TypeError(f"the {role} is a file, a YOLO or its model, got {type(model).__name__}")
-    return inside
+def _opened(model: Any, by_name: Callable[[str | Path], Model], role: str) -> Model:
+    """The model of a name, or of a YOLO, which has it inside, or what was given."""
+    if isinstance(model, str | Path):
+        return by_name(model)
+    for inside in (model, getattr(model, "model", None)):
+        if weights.is_layered(inside):
+            return inside
+    raise TypeError(f"the {role} is a file, a YOLO or its model, got {type(model).__name__}")
 
 
 def _named(model: Model, file: str = "") -> str:

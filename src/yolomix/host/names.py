@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ def _readings(stem: str) -> Iterator[tuple[str, str]]:
             yield "-".join(parts[:k] + parts[k + 1 :]), part
 
 
+@functools.cache
 def _native() -> Callable[..., dict[str, Any]]:
     from ultralytics.nn import tasks
 

@@ -38,15 +38,25 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
         shapes, built = _traced(model, "meta", False)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
         shapes, built = _traced(model, "cpu", partial)
-    backbone = len(model["backbone"])
+    rows = [*model["backbone"], *model["head"]]
+    shapes += [(None, None)] * (len(rows) - len(shapes))  # the head, and what follows a layer that failed
     layers = []
-    for i, (source, n, module, _) in enumerate([*model["backbone"], *model["head"]]):
-        channels, stride = shapes[i] if i < len(shapes) else (None, None)
-        parameters = sum(p.numel() for p in built[i].parameters())
-        tensors = len(built[i].state_dict())
-        reads = tuple(sources(source, i))
-        known = (channels, stride, parameters, tensors)
-        layers.append(Layer(i, reads, n, module, *known, backbone=i < backbone, reads_text=module in WITH_TEXT))
+    for i, (source, n, module, _) in enumerate(rows):
+        channels, stride = shapes[i]
+        layers.append(
+            Layer(
+                index=i,
+                reads=tuple(sources(source, i)),
+                repeats=n,
+                module=module,
+                channels=channels,
+                stride=stride,
+                parameters=sum(p.numel() for p in built[i].parameters()),
+                tensors=len(built[i].state_dict()),
+                backbone=i < len(model["backbone"]),
+                reads_text=module in WITH_TEXT,
+            )
+        )
     return tuple(layers)
 
 
@@ -86,7 +96,7 @@ def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
     rows: list[Any] = list(layers)[:-1]
     for m in rows:
         if isinstance(m.f, list):
-            x = [x if j == -1 else y[j] for j in m.f]
+            x = [y[j] for j in m.f]
         elif m.f != -1:
             x = y[m.f]
         if isinstance(m, C2fAttn):
@@ -94,7 +104,7 @@ def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
         elif type(m).__name__ == "ImagePoolingAttn":
             text = m(x, text)
             yield text
-            y.append(x)  # the models keep what it read as its output, and go on with the text
+            y.append(x)  # Ultralytics keeps what it read as its output, and goes on with the text
             continue
         else:
             x = m(x)
@@ -104,6 +114,6 @@ def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
 
 def _shape(y: Any) -> Shape:
     """Channels and stride of a feature map (B, C, H, W); (None, None) of anything else."""
-    if not isinstance(y, Tensor) or y.ndim != 4:
+    if not isinstance(y, Tensor) or y.ndim != 4 or not y.shape[3]:
         return None, None
-    return y.shape[1], SIZE // y.shape[3] if y.shape[3] else None
+    return y.shape[1], SIZE // y.shape[3]

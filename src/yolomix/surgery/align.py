@@ -74,12 +74,16 @@ def plain(layer: nn.Module, name: str) -> str:
     """
     if not isinstance(layer, Chain):
         return name
-    return name.removeprefix("0.") if name.startswith("0.") else f"~{name}"
+    if name.startswith("0."):
+        return name.removeprefix("0.")
+    return f"~{name}"
 
 
 def kind(layer: nn.Module) -> type[nn.Module]:
     """The type of a layer, of a chain that of its first row."""
-    return type(layer[0]) if isinstance(layer, Chain) else type(layer)
+    if isinstance(layer, Chain):
+        return type(layer[0])
+    return type(layer)
 
 
 def seated(source: Sequence[nn.Module], target: Sequence[nn.Module], order: Order) -> nn.Sequential:
@@ -92,12 +96,15 @@ def seated(source: Sequence[nn.Module], target: Sequence[nn.Module], order: Orde
     for k, layer in zip(order, target, strict=True):
         if k is None:
             layers.append(nn.Identity())
-        elif isinstance(layer, Chain) == isinstance(source[k], Chain):
-            layers.append(source[k])
+            continue
+        given = source[k]
+        if isinstance(layer, Chain) == isinstance(given, Chain):
+            layers.append(given)
+        elif isinstance(given, Chain):
+            layers.append(given[0])
         else:
-            inner = source[k]
-            # The names of a chain's first row begin with "0.", as do those of a Sequential of one.
-            layers.append(inner[0] if isinstance(inner, Chain) else nn.Sequential(inner))
+            # Names in a chain's first row begin with "0.", as do those in a Sequential of one.
+            layers.append(nn.Sequential(given))
     return nn.Sequential(*layers)
 
 

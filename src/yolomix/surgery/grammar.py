@@ -82,22 +82,23 @@ def parse(name: str) -> Name:
     """
     suffix = _suffix(name)
     end = len(name) - len(suffix)
-    found = re.search(r"\+(?=[^/\\]*$)", name[:end])
+    found = re.search(r"\+(?=[^/\\]*$)", name[:end])  # the first "+" after the last folder
     plus = found.start() if found else end
     base = name[:plus]
     if not found or not Path(base).name or base.endswith(("/", "\\")):
         raise GraftNameError(name, plus, "needed a model, '+' and a graft, as in yolo11n+HaloAttention@p5.yaml")
     own = _suffix(base)
     if own and suffix and own != suffix:
-        raise GraftNameError(
-            name, end, f"the base is a {own} file and the name ends in {suffix}; one of them is enough"
-        )
+        what = f"the base is a {own} file and the name ends in {suffix}; one of them is enough"
+        raise GraftNameError(name, end, what)
     reader = _Reader(name, plus, end)
     parts = []
     while reader.at < end:
         reader.take("+", "'+' and another graft, or the end")
         parts.append(reader.graft())
-    return Name(name, base if own else base + (suffix or ".pt"), tuple(parts))
+    if not own:
+        base += suffix or ".pt"
+    return Name(name, base, tuple(parts))
 
 
 def arguments(text: str) -> list[Any]:
@@ -117,7 +118,9 @@ def arguments(text: str) -> list[Any]:
         if found:
             reader.take(",", "',' or the end")
         reader.argument(found)
-    return found[0] if len(found) == 1 and isinstance(found[0], list) else found
+    if len(found) == 1 and isinstance(found[0], list):
+        return found[0]
+    return found
 
 
 def written(parts: Iterable[Part]) -> str:
@@ -150,11 +153,14 @@ def _written(part: Part) -> str:
 def _argument(value: Any) -> str:
     if not isinstance(value, dict):
         return _value(value)
-    return ",".join(f"{k}={v if _is_word(v) else _value(v)}" for k, v in value.items())
+    return ",".join(f"{key}={_word(named)}" for key, named in value.items())
 
 
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value) is not None and value not in CONSTANTS
+def _word(value: Any) -> str:
+    """A value after a name, where a text that looks like a word needs no quotes."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value) and value not in CONSTANTS:
+        return value
+    return _value(value)
 
 
 def _value(value: Any) -> str:
@@ -163,14 +169,22 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
+def _number(text: str) -> int | float:
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    return float(text)
+
+
 class _Reader:
-    """Reads a name from left to right."""
+    """Reads a text from left to right, up to ``end``; a method per rule of the grammar."""
 
     def __init__(self, text: str, at: int, end: int, intro: str = NAME) -> None:
         self.text, self.at, self.end, self.intro = text, at, end, intro
 
     def error(self, needed: str, at: int | None = None) -> GraftNameError:
-        at = self.at if at is None else at
+        """The error that something else was needed here, or at another character."""
+        if at is None:
+            at = self.at
         came = repr(self.text[at]) if at < self.end else "the end"
         return GraftNameError(self.text, at, f"needed {needed}, got {came}", self.intro)
 
@@ -183,16 +197,23 @@ class _Reader:
         return found[0]
 
     def take(self, char: str, needed: str) -> None:
+        """Go past a character that has to stand here."""
         if self.match(re.escape(char)) is None:
             raise self.error(needed)
 
     def graft(self) -> Part:
+        """A block, its arguments, repeats, insertion points and words."""
         start = self.at
         block = self.match(r"[A-Za-z_]\w*")
         if block is None:
             raise self.error("the name of a block")
-        args = self.values(")", self.at - 1) if self.match(r"\(") else []
-        n = self.repeats() if self.match(r"\*") else 1
+        args: list[Any] = []
+        if self.match(r"\("):
+            args = self.values(")", self.at - 1)
+        n = 1
+        if self.match(r"\*"):
+            n = self.repeats()
+        # After arguments no others can come, which is one way less to go on.
         self.take("@", "'@' and an insertion point" if args else "'(' and arguments, or '@' and an insertion point")
         at = [self.point()]
         while self.match(","):
@@ -201,26 +222,30 @@ class _Reader:
         return Part(block, tuple(at), tuple(args), n, mode, gate, start)
 
     def repeats(self) -> int:
+        """A whole number of at least 1."""
         digits = self.match(r"[1-9]\d*")
         if digits is None:
             raise self.error("a number of repeats after '*'")
         return int(digits)
 
     def point(self) -> str:
+        """The name of an insertion point."""
         point = self.match(r"[\w.*?-]+")
         if point is None:
             raise self.error("an insertion point, like p5, neck, head-inputs, a layer's index or module type, or *")
         return point
 
     def words(self) -> tuple[str, bool | None]:
+        """Mode and gate, from what follows the insertion points."""
         mode, gate = "after", None
         while self.match(":"):
             start = self.at
             word = self.match(r"\w+") or ""
             if word not in WORDS:
-                near = difflib.get_close_matches(word, WORDS, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                raise self.error(f"one of {', '.join(WORDS)} after ':'{hint}", start)
+                needed = f"one of {', '.join(WORDS)} after ':'"
+                if near := difflib.get_close_matches(word, WORDS, n=1):
+                    needed += f" (did you mean {near[0]}?)"
+                raise self.error(needed, start)
             if word == "plain":
                 gate = False
             else:
@@ -260,9 +285,10 @@ class _Reader:
         found[-1][key] = self.value() if text is None else text
 
     def value(self) -> Any:
+        """A number, a constant, a quoted text or a list."""
         start = self.at
         if (number := self.match(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?![\w.])")) is not None:
-            return int(number) if re.fullmatch(r"[+-]?\d+", number) else float(number)
+            return _number(number)
         if (quoted := self.match(r"'[^']*'|\"[^\"]*\"")) is not None:
             return quoted[1:-1]
         if self.match(r"\["):

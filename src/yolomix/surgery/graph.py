@@ -149,8 +149,9 @@ class Graph:
         if len(reads) != 1 or reads[0] < 0:
             what = "the image" if reads == [-1] else f"several layers {reads}"
             raise ValueError(f"layer {index} ({rows[index][2]}) reads {what}; only a layer that reads one layer can go")
-        layout = [i for i in range(len(rows)) if i != index]
-        return self._assembled(layout, lambda read, moved: moved[reads[0] if read == index else read])
+        layout: list[int | Row] = [*range(index), *range(index + 1, len(rows))]
+        instead = {index: reads[0]}
+        return self._assembled(layout, lambda read, moved: moved[instead.get(read, read)])
 
     def replace(self, index: int, row: Row) -> Graph:
         """Put another repeats, module and args into a row; what it reads stays."""
@@ -166,7 +167,9 @@ class Graph:
         [-1, 1, 'Chain', [[1, 'Conv', [8]], [1, 'MLLABlock', []]]]
         """
         source, n, module, args = self.rows[index]
-        inside = list(args) if module == CHAIN else [[n, module, args]]
+        inside = [[n, module, args]]
+        if module == CHAIN:  # wrapped before: the chain becomes longer
+            inside = list(args)
         return self.replace(index, [source, 1, CHAIN, [*inside, row[1:]]])
 
     def _assembled(self, layout: Sequence[int | Row], target: Callable[[int, dict[int, int]], int]) -> Graph:
@@ -176,7 +179,10 @@ class Graph:
             layout: per new row the index of the present row that goes there, or a row that is new.
             target: the index that a reader of a present row has to read, given where each staying row has moved.
         """
-        moved = {old: new for new, old in enumerate(layout) if isinstance(old, int)}
+        moved: dict[int, int] = {}
+        for new, old in enumerate(layout):
+            if isinstance(old, int):
+                moved[old] = new
         rows: list[Row] = []
         origin: list[int | None] = []
         for new, old in enumerate(layout):
@@ -185,8 +191,10 @@ class Graph:
                 origin.append(None)
                 continue
             source, *rest = deepcopy(self.rows[old])
-            each = [_moved(x, old, new, lambda read: target(read, moved)) for x in _listed(source)]
-            rows.append([each if isinstance(source, list) else each[0], *rest])
+            reads: Any = [_moved(x, old, new, lambda read: target(read, moved)) for x in _listed(source)]
+            if not isinstance(source, list):
+                (reads,) = reads
+            rows.append([reads, *rest])
             origin.append(self.origin[old])
         backbone = len(self.model["backbone"])
         # A row inserted after the last of the backbone comes before the first of the head: it joins the backbone.
@@ -195,9 +203,8 @@ class Graph:
 
     def _with(self, rows: list[Row], origin: tuple[int | None, ...], backbone: int) -> Graph:
         check_sources(rows)
-        rest = {k: deepcopy(v) for k, v in self.model.items() if k not in ("backbone", "head")}
-        model = {**rest, "backbone": rows[:backbone], "head": rows[backbone:]}
-        return Graph(model, origin, self.rows_before)
+        model = {**self.model, "backbone": rows[:backbone], "head": rows[backbone:]}
+        return Graph(deepcopy(model), origin, self.rows_before)
 
 
 def sources(source: int | list[int], index: int) -> list[int]:
@@ -206,7 +213,7 @@ def sources(source: int | list[int], index: int) -> list[int]:
     >>> sources([-1, 6], 12), sources(-1, 0)
     ([11, 6], [-1])
     """
-    return [x if x >= 0 else index + x for x in _listed(source)]
+    return [_absolute(x, index) for x in _listed(source)]
 
 
 def check_sources(rows: Sequence[Row]) -> None:
@@ -230,10 +237,14 @@ def _listed(source: int | list[int]) -> list[int]:
     return source if isinstance(source, list) else [source]
 
 
+def _absolute(x: int, index: int) -> int:
+    """The layer index that one value of a ``from`` column means in row ``index``."""
+    return x if x >= 0 else index + x
+
+
 def _moved(x: int, old: int, new: int, target: Callable[[int], int]) -> int:
     """One value of a ``from`` column, for a row that goes from index ``old`` to ``new``, in the form that it had."""
     if old == 0:  # reads the image, which does not move
         return x
-    if x >= 0:
-        return target(x)
-    return target(old + x) - new
+    read = target(_absolute(x, old))
+    return read if x >= 0 else read - new

@@ -9,7 +9,7 @@ import difflib
 import fnmatch
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -70,22 +70,18 @@ def of_type(pattern: str, layers: Sequence[Layer], within: str | None = None) ->
     body = list(layers[:-1])
     if within is not None:
         body = [layer for layer in body if layer.backbone == (within == "backbone")]
-    found = [layer.index for layer in body if fnmatch.fnmatchcase(layer.module, pattern)]
+    found = _matching(pattern, body)
     if not found:
-        types = sorted({layer.module for layer in body})
-        raise ValueError(f"no layer {pattern!r} in the {within or 'model'}; it has {', '.join(types)}")
+        raise ValueError(f"no layer {pattern!r} in the {within or 'model'}; it has {_types(body)}")
     return found
 
 
 def known(layers: Sequence[Layer]) -> str:
     """The insertion points of a model, as a sentence."""
-    types = sorted({layer.module for layer in layers if layer.channels is not None})
+    types = _types(layer for layer in layers if layer.channels is not None)
     names = [f"p{level}" for level in levels(layers)]
     names += [name for name, group in GROUPS.items() if group(layers)]
-    return (
-        f"Insertion points: layers 0 to {len(layers) - 2}, {', '.join(names)}, '*', "
-        f"or a module type ({', '.join(types)})"
-    )
+    return f"Insertion points: layers 0 to {len(layers) - 2}, {', '.join(names)}, '*', or a module type ({types})"
 
 
 def levels(layers: Sequence[Layer]) -> dict[int, int]:
@@ -117,13 +113,15 @@ def row_behind(block: Block, layers: Sequence[Layer], args: Sequence[Any], n: in
             the identity would ever come through its gate.
     """
     first_of_width: dict[int | None, Layer] = {}
-    for layer in layers:
+    for layer in layers:  # an error names the first
         first_of_width.setdefault(layer.channels, layer)
     for channels, layer in first_of_width.items():
         _try(block, channels or 0, args, layer, gate)
     if not gate and not block.rule.takes_width:
         return [-1, n, block.name, list(args)]
-    inside = [block.name, list(args)] if args else [block.name]
+    inside: list[Any] = [block.name]
+    if args:
+        inside.append(list(args))
     return [-1, n, "ZeroGate" if gate else "SameWidth", inside]
 
 
@@ -152,6 +150,7 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
         )
     if not block.rule.takes_width:
         return [source, n, block.name, list(args)]
+    # What the row gives is known after width scaling, what it takes is said before; the old row says it somewhere.
     for value in old_args:
         if isinstance(value, int) and value > 1 and scaled(value, model) == layer.channels:
             return [source, n, block.name, [value, *args]]
@@ -176,24 +175,38 @@ def scaled(c2: int, model: dict[str, Any]) -> int:
 
 def _backbone(layers: Sequence[Layer]) -> list[int]:
     """The backbone outputs: what the rest of the model reads, and the last."""
-    rows = [layer.index for layer in layers if layer.backbone]
-    read = {rows[-1]}
-    for layer in layers[len(rows) :]:
-        read.update(index for index in layer.reads if index in rows)
-    return [index for index in sorted(read) if layers[index].channels is not None]
+    size = sum(layer.backbone for layer in layers)
+    read = {size - 1}
+    for layer in layers[size:]:
+        read.update(layer.reads)
+    return _maps(sorted(read.intersection(range(size))), layers)
 
 
 def _neck(layers: Sequence[Layer]) -> list[int]:
     found = []
     for layer in layers[:-1]:
         reads_concat = any(layers[index].module == "Concat" for index in layer.reads)
-        if reads_concat and not layer.backbone and layer.channels is not None and layer.module != "Concat":
+        if reads_concat and not layer.backbone and layer.module != "Concat":
             found.append(layer.index)
-    return found
+    return _maps(found, layers)
 
 
 def _head_inputs(layers: Sequence[Layer]) -> list[int]:
-    return [index for index in layers[-1].reads if layers[index].channels is not None]
+    return _maps(layers[-1].reads, layers)
+
+
+def _maps(indices: Iterable[int], layers: Sequence[Layer]) -> list[int]:
+    """Those of the layers that give one feature map."""
+    return [index for index in indices if layers[index].channels is not None]
+
+
+def _matching(pattern: str, layers: Iterable[Layer]) -> list[int]:
+    return [layer.index for layer in layers if fnmatch.fnmatchcase(layer.module, pattern)]
+
+
+def _types(layers: Iterable[Layer]) -> str:
+    """Their module types, as a list for people."""
+    return ", ".join(sorted({layer.module for layer in layers}))
 
 
 GROUPS = {"backbone": _backbone, "neck": _neck, "head-inputs": _head_inputs}
@@ -207,24 +220,19 @@ def _named(point: int | str, layers: Sequence[Layer]) -> list[int]:
     level = re.fullmatch(r"[pP](\d+)", point)
     if level and int(level[1]) in by_level:
         return [by_level[int(level[1])]]
+    types = [layer.module for layer in layers]
     if point in GROUPS:
         found = GROUPS[point](layers)
+    elif point in types:
+        found = _matching(point, layers)  # also those that give no feature map: an error follows, and not nothing
     else:
-        # A plain type is taken as it is, so that one that gives no feature map is an error and not nothing.
-        plain = any(layer.module == point for layer in layers)
-        candidates = [layer for layer in layers if plain or _is_map(layer, layers)]
-        found = [layer.index for layer in candidates if fnmatch.fnmatchcase(layer.module, point)]
+        found = _maps(_matching(point, layers[:-1]), layers)
     if not found:
-        names = [*GROUPS, *(f"p{k}" for k in by_level), *sorted({layer.module for layer in layers})]
+        names = [*GROUPS, *(f"p{level}" for level in by_level), *sorted(set(types))]
         near = difflib.get_close_matches(point, names, n=3, cutoff=0.5)
         meant = f"; did you mean {', '.join(near)}?" if near else "."
         raise ValueError(f"no insertion point {point!r}{meant} {known(layers)}")
     return found
-
-
-def _is_map(layer: Layer, layers: Sequence[Layer]) -> bool:
-    """Whether it gives one feature map that others read: every such layer but the head."""
-    return layer.channels is not None and layer is not layers[-1]
 
 
 def _is_power_of_two(stride: int) -> bool:
@@ -248,7 +256,7 @@ def _check(layers: Sequence[Layer], index: int) -> None:
 def _try(block: Block, c: int, args: Sequence[Any], layer: Layer, gate: bool) -> None:
     """Run the block alone on a small feature map of c channels; raise ValueError unless it can go behind the layer."""
     what = f"{block.name} cannot be put behind {layer} with its {c} channels"
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # a plan leaves the random state of the user's script alone
         x = torch.randn(1, c, TRIED, TRIED)
         try:
             y = same_width(block, c, args).eval()(x)

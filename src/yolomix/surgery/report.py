@@ -24,7 +24,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
-class TensorFate:
+class Outcome:
     """One tensor and what became of it.
 
     Attributes:
@@ -55,7 +55,7 @@ class TensorFate:
     @property
     def reason(self) -> str:
         """Its fate, and why."""
-        return f"{self.fate}: {self.why}" if self.why else str(self.fate)
+        return f"{self.fate}: {self.why}".removesuffix(": ")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Report:
 
     ``print`` it for a table per layer.
 
-    >>> conv = TensorFate("model.0.weight", 0, "Conv", Fate.COPIED, 432)
-    >>> head = TensorFate("model.1.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
+    >>> conv = Outcome("model.0.weight", 0, "Conv", Fate.COPIED, 432)
+    >>> head = Outcome("model.1.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
     >>> report = Report("a.pt", "b.yaml", (conv, head), predicted=1, source_tensors=2)
     >>> report.copied, report.missing, report.complete
     (['model.0.weight'], ['model.1.weight'], False)
@@ -87,24 +87,32 @@ class Report:
 
     source: str
     target: str
-    tensors: tuple[TensorFate, ...]
+    tensors: tuple[Outcome, ...]
     predicted: int
     source_tensors: int
     moved: bool = False
 
-    def of(self, fate: Fate | str) -> list[TensorFate]:
+    def of(self, fate: Fate | str) -> list[Outcome]:
         """The tensors of one fate."""
         return [t for t in self.tensors if t.fate == fate]
 
     @property
     def copied(self) -> list[str]:
         """Names, in the target, of the tensors that arrived: those that hold the values of the source."""
-        return _names(self.of(Fate.COPIED))
+        return [t.name for t in self.of(Fate.COPIED)]
 
     @property
     def missing(self) -> list[str]:
         """Names, in the source, of the tensors that did not arrive."""
-        return [t.source or t.name for t in self.tensors if t.is_missing]
+        return list(self.reasons)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a tensor did not arrive, by its name in the source."""
+        return {t.source or t.name: t.reason for t in self._missing()}
+
+    def _missing(self) -> list[Outcome]:
+        return [t for t in self.tensors if t.is_missing]
 
     @property
     def left_at_init(self) -> list[str]:
@@ -130,12 +138,11 @@ class Report:
     def explain_missing(self) -> str:
         """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived.
 
-        >>> head = TensorFate("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
+        >>> head = Outcome("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
         >>> print(Report("a.pt", "b.yaml", (head,), 0, 1).explain_missing())
           1 Detect: 1 tensors shape differs: cv2.weight (80, 1) -> (3, 1)
         """
-        missing = [t for t in self.tensors if t.is_missing]
-        lines = [_explained(layer, group) for layer, group in _by_layer(missing).items()]
+        lines = [_explained(layer, group) for layer, group in _by_layer(self._missing()).items()]
         if len(lines) > SHOWN:
             lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more layers"]
         return "\n".join(lines)
@@ -155,7 +162,7 @@ class Report:
             "copied": self.copied,
             "missing": self.missing,
             "left_at_init": self.left_at_init,
-            "reasons": {t.source or t.name: t.reason for t in self.tensors if t.is_missing},
+            "reasons": self.reasons,
         }
 
     def __str__(self) -> str:
@@ -176,33 +183,32 @@ class Report:
         return path
 
 
-def _names(tensors: Iterable[TensorFate]) -> list[str]:
-    return [t.name for t in tensors]
-
-
-def _by_layer(tensors: Iterable[TensorFate]) -> dict[str, list[TensorFate]]:
+def _by_layer(tensors: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     """Grouped by layer; unused ones, whose layer index is the source's, apart."""
-    groups: dict[str, list[TensorFate]] = {}
+    groups: dict[str, list[Outcome]] = {}
     for t in tensors:
         groups.setdefault(" ".join(_place(t)), []).append(t)
     return groups
 
 
-def _place(t: TensorFate) -> tuple[str, str]:
+def _place(t: Outcome) -> tuple[str, str]:
     """The layer and its module, as the table shows them."""
-    layer = f"source {t.layer}" if t.fate is Fate.UNUSED else str(t.layer)
-    return layer, t.module
+    if t.fate is Fate.UNUSED:
+        return f"source {t.layer}", t.module
+    return str(t.layer), t.module
 
 
-def _explained(layer: str, group: Sequence[TensorFate]) -> str:
+def _explained(layer: str, group: Sequence[Outcome]) -> str:
     """A line about the tensors of one layer, the largest first."""
     largest = sorted(group, key=lambda t: -t.elements)
-    names = [f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in largest[:WORST]]
-    more = f" and {len(group) - WORST} more" if len(group) > WORST else ""
-    return f"  {layer}: {len(group)} tensors {largest[0].fate}: {', '.join(names)}{more}"
+    names = [f"{t.name.split('.', 2)[-1]} {t.why}".strip() for t in largest[:WORST]]  # without "model.10."
+    line = f"  {layer}: {len(group)} tensors {largest[0].fate}: {', '.join(names)}"
+    if len(group) > WORST:
+        line += f" and {len(group) - WORST} more"
+    return line
 
 
-def _sums(tensors: Sequence[TensorFate]) -> list[str]:
+def _sums(tensors: Sequence[Outcome]) -> list[str]:
     """Per fate how many tensors and elements."""
     cells = []
     for fate in Fate:

@@ -21,6 +21,7 @@ class Step:
         module: its module, and what that holds.
         layer: the layer, as it will be or was.
         parameters_added: what the model gains by it.
+        tensors_kept: how many tensors of the old layer are sure to arrive in it.
     """
 
     old: int | None
@@ -29,11 +30,7 @@ class Step:
     module: str
     layer: Layer
     parameters_added: int
-
-    @property
-    def keeps_weights(self) -> bool:
-        """Whether every tensor of the old layer will arrive."""
-        return self.old is not None and self.change in ("", "wrapped")
+    tensors_kept: int = 0
 
     def to_dict(self) -> dict[str, int | str | None]:
         """Plain values, for a program."""
@@ -73,10 +70,14 @@ def compare(graph: Graph, old: Sequence[Layer], rows: Sequence[Row], new: Sequen
             continue
         was = old[origin]
         _check_same(was, layer)
+        change = _change(rows[origin], row)
+        # Of a changed layer some tensors may arrive, those of parts with the same name and shape; none is sure to.
+        kept = was.tensors if change in ("", "wrapped") else 0
         gained = layer.parameters - was.parameters
-        steps.append(Step(origin, index, _change(rows[origin], row), held(row), layer, gained))
+        steps.append(Step(origin, index, change, held(row), layer, gained, kept))
     for layer in old:
         if layer.index not in graph.origin:
+            # Before the next of the old layers that stays; the head always does.
             after = next(k for k, step in enumerate(steps) if step.old is not None and step.old > layer.index)
             gone = Step(layer.index, None, "gone", held(rows[layer.index]), layer, -layer.parameters)
             steps.insert(after, gone)
