@@ -82,10 +82,10 @@ def compare_output(example: Example) -> str | None:
     printed = example.namespace.get("__printed__")
     if printed is None or example.document.text[printed.end : example.start].strip():
         return None
-    want = str(example.parsed)
-    if doctest.OutputChecker().check_output(want, printed.text, OUTPUT):
+    want, got = str(example.parsed), printed.text.replace("\\", "/")  # paths, as Windows prints them
+    if doctest.OutputChecker().check_output(want, got, OUTPUT):
         return None
-    return f"expected:\n{textwrap.indent(want, '  ')}\ngot:\n{textwrap.indent(printed.text, '  ')}"
+    return f"expected:\n{textwrap.indent(want, '  ')}\ngot:\n{textwrap.indent(got, '  ')}"
 
 
 def parsed(name: str) -> Document:
