@@ -14,7 +14,7 @@ WELL = {
     "versions": dict.fromkeys(doctor.NEEDED, "1.0"),
     "backends": {"ss2d": [{"automatic": True, "refusals": []}]},
     "ultralytics": {"imports": True, "hooks": {"a.b": True}},
-    "network": {"variables": {doctor.ENVIRONMENT: None}},
+    "forced_backend": {"variable": "YOLOMIX_BACKEND", "backend": None},
     "folders": {"sample_dataset": os.path.abspath("not-yet/there")},
 }
 
@@ -37,7 +37,7 @@ def test_nothing_is_wrong_where_all_is_well():
         ("versions", {**WELL["versions"], "numba": None}, "not installed: numba: pip install numba"),
         ("ultralytics", {"imports": "no module", "hooks": {}}, "ultralytics does not import: no module"),
         ("ultralytics", {"imports": True, "hooks": {"a.b": False}}, "a.b is not in place"),
-        ("network", {"variables": {doctor.ENVIRONMENT: "foo"}}, "YOLOMIX_BACKEND=foo is no backend"),
+        ("forced_backend", {"backend": "foo"}, "YOLOMIX_BACKEND=foo is no backend"),
         (
             "backends",
             {"ss2d": [{"automatic": True, "refusals": ["broken"]}, {"automatic": False, "refusals": []}]},

@@ -30,6 +30,7 @@ def facts() -> dict[str, Any]:
         "devices": devices(),
         "threads": threads(),
         "backends": backends(),
+        "forced_backend": forced_backend(),
         "ultralytics": hooked(),
         "network": network(),
         "folders": folders(),
@@ -84,6 +85,15 @@ def backends() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def forced_backend() -> dict[str, str | None]:
+    """The backend that the environment forces wherever an operator has it, and by which variable.
+
+    >>> forced_backend()["variable"]
+    'YOLOMIX_BACKEND'
+    """
+    return {"variable": ENVIRONMENT, "backend": os.environ.get(ENVIRONMENT)}
+
+
 def hooked() -> dict[str, Any]:
     """What we replace in Ultralytics and whether it is in place, and where Ultralytics keeps its settings."""
     try:
@@ -95,8 +105,8 @@ def hooked() -> dict[str, Any]:
 
 
 def network() -> dict[str, Any]:
-    """Whether Ultralytics may look things up, and the variables that decide it."""
-    names = ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "CI", ENVIRONMENT)
+    """Whether Ultralytics may ask the network for anything, and the variables that decide it."""
+    names = ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "CI")
     return {"offline": offline.switched_off(), "variables": {name: os.environ.get(name) for name in names}}
 
 
@@ -114,7 +124,7 @@ def faults(found: dict[str, Any]) -> Iterator[str]:
     """
     yield from _faults_of_packages(found["versions"])
     yield from _faults_of_hooks(found["ultralytics"])
-    yield from _faults_of_backends(found["backends"], found["network"]["variables"][ENVIRONMENT])
+    yield from _faults_of_backends(found["backends"], found["forced_backend"]["backend"])
     kept = found["folders"]["sample_dataset"]
     if not os.access(_existing(Path(kept)), os.W_OK):
         yield f"cannot write {kept}: set YOLOMIX_CACHE to a folder that can be written"

@@ -19,10 +19,9 @@ from typing import Any
 
 import torch
 
-from yolomix import __version__
 from yolomix.ops.backend import package_refusal
 
-PACKAGES = ("torch", "numba", "triton", "ultralytics")
+PACKAGES = ("yolomix", "torch", "numba", "triton", "ultralytics")
 # The instructions that decide how fast our kernels and PyTorch's are.
 FLAGS = (
     *("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16"),
@@ -113,7 +112,7 @@ class Conditions:
     ('cpu', True)
 
     Attributes:
-        versions: of yolomix, Python and those of ``PACKAGES`` that are installed.
+        versions: of Python and of those of ``PACKAGES`` that are installed.
         device: ``cpu``, or the name of the GPU.
         threads: how many PyTorch and our kernels take.
         processor: the processor, also where a GPU computes.
@@ -135,7 +134,7 @@ class Conditions:
         Args:
             device: what computes, ``cpu`` or ``cuda``.
         """
-        found = {"yolomix": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+        found = {"python": platform.python_version(), "torch": str(torch.__version__)}
         for package, version in versions(PACKAGES).items():
             if version is not None:
                 found.setdefault(package, version)  # PyTorch itself says more than its package: which CUDA

@@ -35,10 +35,9 @@ def _backends(backends: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, 
 
 
 def _sentences(found: dict[str, Any]) -> Iterator[str]:
-    from yolomix.ops.forcing import ENVIRONMENT
-
-    if forced := found["network"]["variables"][ENVIRONMENT]:
-        yield f"backend: {forced} wherever an operator has it, by {ENVIRONMENT}"
+    forced = found["forced_backend"]
+    if forced["backend"]:
+        yield f"backend: {forced['backend']} wherever an operator has it, by {forced['variable']}"
     yield _processor(found["processor"])
     threads = found["threads"]
     yield (
@@ -48,7 +47,7 @@ def _sentences(found: dict[str, Any]) -> Iterator[str]:
     hooks = found["ultralytics"]["hooks"]
     placed = sum(hooks.values())
     yield f"Ultralytics: {placed} of {len(hooks)} hooks in place; settings in {found['ultralytics'].get('settings')}"
-    yield _network(found["network"], ENVIRONMENT)
+    yield _network(found["network"])
     folders = found["folders"]
     yield f"sample dataset: {folders['sample_dataset']}{'' if folders['rendered'] else ', rendered on first use'}"
 
@@ -62,7 +61,7 @@ def _processor(found: dict[str, Any]) -> str:
     )
 
 
-def _network(found: dict[str, Any], forcing: str) -> str:
-    said = [f"{name}={value}" for name, value in found["variables"].items() if value and name != forcing]
+def _network(found: dict[str, Any]) -> str:
+    said = [f"{name}={value}" for name, value in found["variables"].items() if value]
     reach = "offline, nothing is looked up" if found["offline"] else "online"
     return f"network: {reach}; {', '.join(said) or 'no variable set'}"

@@ -89,9 +89,9 @@ def edit(
 def transfer(*, source: str, target: str, save: str, any_task: bool) -> Answer:
     """Copy weights into another architecture and say what became of every tensor."""
     offline.prepare()
-    import yolomix
+    from yolomix import transferring
 
-    report = yolomix.transfer(source, target, save, any_task=any_task)
+    report = transferring.transfer(source, target, save, any_task=any_task)
     told = f"{report}\n\n{report.explain_missing()}".rstrip()
     return Answer({"file": save, **report.to_dict()}, _paragraphs(told, save))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from typing import Any
 
 from yolomix.cli.answer import Answer, Table
@@ -76,6 +77,5 @@ def version() -> Answer:
     >>> version().data
     {'yolomix': '0.1.0'}
     """
-    import yolomix
-
-    return Answer({"yolomix": yolomix.__version__}, [yolomix.__version__])
+    installed = metadata.version("yolomix")
+    return Answer({"yolomix": installed}, [installed])
