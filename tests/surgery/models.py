@@ -1,4 +1,4 @@
-"""Small model dictionaries and what a survey would say of them, without the host."""
+"""Small model dictionaries and what a survey would say of them, without Ultralytics."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ def wiring(graph: Graph) -> dict[str, list[str]]:
 @given(st.data(), models())
 def test_what_was_put_in_comes_out_again(data: st.DataObject, described: dict) -> None:
     first = graph = Graph.of(described)
-    places = st.lists(st.integers(0, len(graph.rows) - 2), min_size=1, max_size=4)
+    points = st.lists(st.integers(0, len(graph.rows) - 2), min_size=1, max_size=4)
     for _ in range(data.draw(st.integers(1, 3))):
-        graph = graph.insert([graph.end(k) for k in data.draw(places)], BLOCK)
+        graph = graph.insert([graph.end(k) for k in data.draw(points)], BLOCK)
         check_sources(graph.rows)
         assert wiring(graph) == wiring(first)
     assert [graph.rows[i][2:] for i, k in enumerate(graph.origin) if k is not None] == [r[2:] for r in first.rows]

@@ -1,1 +1,4 @@
-"""Changing a model's rows without losing its weights: places, index rewriting, names, alignment. No host in here."""
+"""Changing the rows of a model without losing its weights, as values: rows, insertion points, alignment, reports.
+
+Nothing here knows Ultralytics, opens a file or builds a model.
+"""

@@ -1,0 +1,69 @@
+"""What is known of layers before a model is built: the same as of the model, without its weights and downloads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ultralytics.nn import tasks
+
+from tests.tiny import description
+from yolomix.host.survey import survey
+
+
+def test_it_is_what_the_built_model_has() -> None:
+    layers = survey(description())
+    model = tasks.DetectionModel(description(), verbose=False).eval()
+    outputs = []
+    for layer in model.model[:-1]:
+        layer.register_forward_hook(lambda _module, _inputs, y: outputs.append(y))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    assert [(x.channels, x.stride) for x in layers[:-1]] == [(y.shape[1], 64 // y.shape[3]) for y in outputs]
+    assert [x.parameters for x in layers] == [sum(p.numel() for p in layer.parameters()) for layer in model.model]
+    assert [x.tensors for x in layers] == [len(layer.state_dict()) for layer in model.model]
+    assert [x.backbone for x in layers] == [True] * 5 + [False] * 3
+    assert (layers[-1].reads, layers[-1].channels, layers[-1].stride) == ((4, 6), None, None)
+
+
+def test_it_leaves_model_and_random_state_alone() -> None:
+    model, before = description(), torch.get_rng_state()
+    survey(model)
+    assert model == description()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_scale_it_is_the_first() -> None:
+    model = description()
+    del model["scale"]
+    assert survey(model) == survey(description())
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_layer_that_cannot_take_what_it_reads(partial: bool) -> None:
+    model = description()
+    model["backbone"][4] = [[3, 2], 1, "Concat", [1]]  # strides 8 and 4
+    if partial:
+        assert [x.channels for x in survey(model, partial)] == [8, 16, 16, 16, None, None, None, None]
+    else:
+        with pytest.raises(ValueError, match=r"layer 4 \(Concat\) cannot take what it reads: "):
+            survey(model, partial)
+
+
+def test_layers_that_read_a_text_are_known() -> None:
+    layers = survey(tasks.yaml_model_load("yolov8n-world.yaml"))
+    assert {x.module for x in layers if x.reads_text} == {"C2fAttn", "ImagePoolingAttn"}
+
+
+def test_pretrained_weights_of_torchvision_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*_: object, **__: object) -> None:
+        raise AssertionError("a survey downloads nothing")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    model = {
+        "nc": 2,
+        "backbone": [[-1, 1, "TorchVision", [512, "resnet18", "DEFAULT", True, 2]]],
+        "head": [[-1, 1, "Classify", ["nc"]]],
+    }
+    layers = survey(model)
+    assert (layers[0].channels, layers[0].stride) == (512, 32)
+    assert model["backbone"][0][3][2] == "DEFAULT"
