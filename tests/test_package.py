@@ -14,15 +14,40 @@ from yolomix import hooks
 
 ROOT = Path(yolomix.__file__).parent
 
-# Who may import whom, by first folder or file of the package; torch and the standard library are everybody's.
-ALLOWED = {
-    "ops": {"ops"},
-    "nn": {"ops", "nn"},
-    "models": {"models"},
-    "data": {"data"},
-    "host": {"host", "nn", "ops", "models", "data", "surgery", "grafting"},
-    "surgery": {"surgery", "nn"},
+# The floors of the house, from the ground up: each may import itself and what is named. torch and the standard library
+# are everybody's; Ultralytics belongs to host and hooks.
+FLOORS = {
+    "ops": set(),
+    "nn": {"ops"},
+    "models": set(),
+    "data": set(),
+    "records": {"ops"},
+    "surgery": {"nn"},
+    "host": {"surgery", "nn", "models"},
+    "transferring": {"host", "surgery", "nn"},
+    "planning": {"transferring", "host", "surgery"},
+    "editing": {"planning", "host", "surgery", "nn"},
+    "hooks": {"editing", "transferring", "host", "surgery", "nn", "models", "data"},
+    "doctor": {"hooks", "host", "records", "data", "ops"},
+    "demo": {"host", "records", "data", "ops"},
+    "cli": {
+        "demo",
+        "doctor",
+        "planning",
+        "editing",
+        "transferring",
+        "hooks",
+        "host",
+        "surgery",
+        "models",
+        "data",
+        "records",
+        "nn",
+    },
+    "__init__": {"hooks"},
+    "__main__": {"cli"},
 }
+WITH_ULTRALYTICS = {"host", "hooks"}
 
 CHECK = """
 import os, sys, threading, warnings
@@ -55,41 +80,63 @@ def test_unknown_name_lists_what_there_is() -> None:
         yolomix.yolo  # noqa: B018
 
 
-def imported(file: Path) -> list[tuple[str, bool]]:
-    """The modules that a file imports, and whether it does so at module level and for real."""
-    tree = ast.parse(file.read_text())
-    typing_only = {
-        node
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If) and getattr(test.test, "id", "") == "TYPE_CHECKING"
-        for node in ast.walk(test)
-    }
-    found = []
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
+def imported(file: Path) -> set[str]:
+    """Everything that a file imports anywhere, inside functions and for type checking too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(alias.name, node in tree.body) for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            found += [(f"{node.module}.{alias.name}", node in tree.body) for alias in node.names]
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_import_direction(part: str) -> None:
-    for file in (ROOT / part).rglob("*.py"):
-        for module, _ in imported(file):
-            package, _, rest = module.partition(".")
-            if package == "yolomix" and rest:
-                assert rest.split(".")[0] in ALLOWED[part] | {"__version__"}, f"{file} imports {module}"
+def floor(name: str) -> str:
+    """``yolomix.ops.ss2d`` -> ``ops``; names of the package itself, which loads them on use, -> ``yolomix``."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else "yolomix"
 
 
-def test_only_the_host_imports_ultralytics() -> None:
-    for file in ROOT.rglob("*.py"):
-        if file.parent.name != "host":
-            for module, _ in imported(file):
-                assert module.split(".")[0] != "ultralytics", f"{file} imports {module}"
+FILES = {file: file.relative_to(ROOT).parts[0].removesuffix(".py") for file in ROOT.rglob("*.py")}
+
+
+def test_every_part_of_the_package_has_a_floor() -> None:
+    assert set(FILES.values()) == set(FLOORS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_imports_from_its_own_floor_and_those_below(file: Path) -> None:
+    own = FILES[file]
+    for name in imported(file):
+        if name.split(".")[0] == "yolomix" and own != "__init__":
+            assert floor(name) in FLOORS[own] | {own}, f"{file} imports {name}"
+        assert name.split(".")[0] != "ultralytics" or own in WITH_ULTRALYTICS, f"{file} imports {name}"
+
+
+def test_the_floors_are_a_stair() -> None:
+    above: set[str] = set()
+    for name in reversed(FLOORS):
+        assert not FLOORS[name] & above - {name}, f"{name} imports from above"
+        above.add(name)
+
+
+def test_no_file_imports_itself_over_others() -> None:
+    """Circles, imports inside functions counted: a hidden one still runs."""
+    modules = {".".join(("yolomix", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): file
+               for file in FILES}  # fmt: skip
+    edges = {}
+    for name, file in modules.items():
+        targets = {found if found in modules else found.rpartition(".")[0] for found in imported(file)}
+        edges[name] = (targets & modules.keys()) - {name, "yolomix"}
+    for name in modules:
+        reached, todo = set(), [*edges[name]]
+        while todo:
+            at = todo.pop()
+            if at not in reached:
+                reached.add(at)
+                todo += edges[at]
+        assert name not in reached, f"{name} is in an import circle of {sorted(m for m in reached if name in edges[m])}"
 
 
 def test_the_table_of_hooks_in_the_docs_is_complete() -> None:

@@ -20,9 +20,9 @@ from ultralytics.nn.tasks import DetectionModel
 import yolomix
 from tests.hooks import blocks
 from tests.tiny import description
-from yolomix.host import original
 from yolomix.hooks import reserved, rows
 from yolomix.hooks.rows import RowError
+from yolomix.host import original
 from yolomix.nn import common
 from yolomix.nn.registry import BLOCKS
 
@@ -209,6 +209,7 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
 def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
     block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
     monkeypatch.setitem(BLOCKS, "SPPF", block)
+    monkeypatch.delattr(tasks, "BlockSlot")
     with pytest.raises(
         ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"
     ):

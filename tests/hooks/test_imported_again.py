@@ -1,4 +1,4 @@
-"""Modules that are imported again, fail first, are forgotten, or wrapped by somebody else: each in a process of its own."""
+"""Modules imported again, failing first, forgotten, or wrapped by somebody else: each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 BUILT = """
 import importlib, ultralytics
 model = ultralytics.YOLO("yolo11n-mlla.yaml")
-assert "MLLABlock" in {type(m).__name__ for m in model.model.modules()}
+assert any(type(m).__name__.startswith("MLLA") for m in model.model.modules())
 stock = ultralytics.YOLO("yolo11n.yaml").model
 import yolomix
 assert all(map(yolomix.hooks.in_place, yolomix.hooks.HOOKS))

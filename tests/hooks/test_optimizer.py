@@ -15,8 +15,8 @@ from ultralytics.nn.tasks import DetectionModel
 
 from tests.hooks import blocks  # noqa: F401
 from tests.tiny import description
-from yolomix.host import original
 from yolomix.hooks.optimizer import no_weight_decay
+from yolomix.host import original
 
 NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "auto", "RMSprop", "MuSGD"]
 OLDEST = ultralytics.__version__.startswith("8.3.")

@@ -51,6 +51,8 @@ HOOKS = (
 )
 
 
+OWN = "__yolomix_wrapper__"
+
 # What binds modules of Ultralytics when it is imported, and so has to be imported anew with them.
 BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo")
 
@@ -138,12 +140,14 @@ def _install(module: ModuleType) -> None:
 
 
 def _wrap(module: ModuleType, hook: Hook) -> None:
-    native = _found(module, hook.target)
+    native: Any = _found(module, hook.target)
     placed = original.record(module).get(hook.target)
     if native is None:
         text = f"this Ultralytics has no {hook.module}.{hook.target}: without it yolomix lacks {hook.purpose}"
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    elif placed is None or native is placed.native:  # else it is ours, or somebody else's around ours
+    elif _is_ours(native):  # imported by name from a module that was wrapped before
+        original.record(module)[hook.target] = original.Wrapped(native.__wrapped__, native)
+    elif placed is None or native is placed.native:  # else it is somebody else's around ours
         *parents, name = hook.target.split(".")
         wrapper = _wrapper(native, hook.ours)
         setattr(_found(module, ".".join(parents)), name, wrapper)
@@ -163,7 +167,12 @@ def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
     def _call(*args: Any, **kwargs: Any) -> Any:
         return _ours(ours)(native, *args, **kwargs)
 
+    setattr(_call, OWN, _call)  # functools.wraps of somebody else copies it, and it is not that function's own
     return _call
+
+
+def _is_ours(function: Any) -> bool:
+    return getattr(function, OWN, None) is function
 
 
 def _ours(name: str) -> Callable[..., Any]:

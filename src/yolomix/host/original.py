@@ -38,4 +38,7 @@ def native(module: ModuleType, target: str) -> Callable[..., Any]:
     2.0
     """
     wrapped = record(module).get(target)
-    return wrapped.native if wrapped else functools.reduce(getattr, target.split("."), module)
+    if wrapped is not None:
+        return wrapped.native
+    found: Any = functools.reduce(getattr, target.split("."), module)
+    return found
