@@ -21,7 +21,13 @@ TILE = 64  # time steps that are staged in the L1 cache together, and between tw
 
 
 class SequenceView(NamedTuple):
-    """A (B, D, L) tensor whose channels or time steps are contiguous; strides in elements."""
+    """A (B, D, L) tensor whose channels or time steps are contiguous; strides in elements.
+
+    >>> import torch
+    >>> x = torch.zeros(2, 5, 3).transpose(1, 2)
+    >>> SequenceView(flat(x), *x.stride()).channel_stride
+    1
+    """
 
     data: np.ndarray
     batch_stride: int
@@ -30,7 +36,13 @@ class SequenceView(NamedTuple):
 
 
 class TimeVarying(NamedTuple):
-    """B or C as (B, G, N, L): one value per state and time step, the same for all channels of a group."""
+    """B or C as (B, G, N, L): one value per state and time step, the same for all channels of a group.
+
+    >>> import torch
+    >>> B = torch.zeros(2, 3, 4, 5)
+    >>> TimeVarying(flat(B), *B.stride()).state_stride
+    5
+    """
 
     data: np.ndarray
     batch_stride: int
@@ -40,7 +52,13 @@ class TimeVarying(NamedTuple):
 
 
 class MaybeConstant(NamedTuple):
-    """B or C in either form: as in ``TimeVarying``, or constant (D, N), packed, and then with strides of 0."""
+    """B or C in either form: as in ``TimeVarying``, or constant (D, N), packed, and then with strides of 0.
+
+    >>> import torch
+    >>> B = torch.zeros(LANES, 4)
+    >>> MaybeConstant(flat(pack(B)), True, 0, 0, 0, 0).constant
+    True
+    """
 
     data: np.ndarray
     constant: bool
@@ -143,7 +161,12 @@ def new_tile():
 
 @helper
 def block_of(packed, block, N):
-    """The (N, LANES) values of a block in packed memory."""
+    """The (N, LANES) values of a block in packed memory.
+
+    >>> packed = np.arange(3 * 2 * LANES)  # three blocks, two states
+    >>> block_of.py_func(packed, 1, 2).tolist() == [*range(2 * LANES, 4 * LANES)]
+    True
+    """
     return packed[block * N * LANES : (block + 1) * N * LANES]
 
 

@@ -7,6 +7,7 @@ operations, which have their own gradients.
 from __future__ import annotations
 
 from math import lcm
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.selective_scan.numba_operator import ScanKernelInputs, scan_op
 
 TAKEN = (torch.float32, torch.bfloat16, torch.float16)
+
+AnyTensor = TypeVar("AnyTensor", Tensor, Tensor | None)
 
 
 def refusals(inputs: ScanInputs) -> list[str]:
@@ -41,58 +44,57 @@ def refusals(inputs: ScanInputs) -> list[str]:
 
 
 def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan, (B, D, L), and the last state (B, D, N) if asked for.
-
-    >>> from yolomix.ops.selective_scan import example
-    >>> inputs = example.inputs("cpu")
-    >>> run(inputs).shape == inputs.u.shape
-    True
-    """
-    B, C, groups = _same_groups(inputs.B.float(), inputs.C.float())
-    out, last, _, _ = scan_op(*_in_whole_vectors(inputs, B, C, groups))
+    """The scan, (B, D, L), and the last state (B, D, N) if asked for."""
+    scan, groups = _in_whole_vectors(inputs)
+    out, last, _, _ = scan_op(*scan)
     channels = inputs.u.shape[1]
     out = _crop(out, groups, channels).to(inputs.u.dtype)
     return (out, _crop(last, groups, channels)) if inputs.return_last_state else out
 
 
+def _in_whole_vectors(inputs: ScanInputs) -> tuple[ScanKernelInputs, int]:
+    """What the kernels take, and the number of groups of channels in it."""
+    B, C, groups = _same_groups(inputs.B.float(), inputs.C.float())
+    scan = ScanKernelInputs(
+        u=_pad(inputs.u, 1, groups),
+        delta=_pad(inputs.delta, 1, groups),
+        A=_pad(inputs.A, 0, groups),
+        B=B,
+        C=C,
+        D=_pad(inputs.D, 0, groups),
+        z=_pad(inputs.z, 1, groups),
+        delta_bias=_pad(inputs.delta_bias, 0, groups),
+        delta_softplus=inputs.delta_softplus,
+        keep_checkpoints=needs_gradients(inputs),
+    )
+    return scan, groups
+
+
 def _same_groups(B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, int]:
-    """B and C, those that vary in time as (B, G, N, L) with one G, and G; 1 if both are constant (D, N)."""
+    """B and C as (B, G, N, L) with the same G, or constant (D, N) and padded; and G, which is 1 for two constants."""
     matrices = [m[:, None] if m.dim() == 3 else m for m in (B, C)]
     groups = lcm(*(m.shape[1] for m in matrices if m.dim() == 4))
     for i, m in enumerate(matrices):
-        if m.dim() == 4 and m.shape[1] < groups:
+        if m.dim() == 2:
+            matrices[i] = _pad(m, 0, groups)
+        elif m.shape[1] < groups:
             matrices[i] = m.repeat_interleave(groups // m.shape[1], 1)
     return matrices[0], matrices[1], groups
 
 
-def _in_whole_vectors(inputs: ScanInputs, B: Tensor, C: Tensor, groups: int) -> ScanKernelInputs:
-    """What the kernels take; B and C are (B, G, N, L) or (D, N) already."""
-    u, delta, A, _, _, D, z, bias, softplus, _ = inputs
-    return ScanKernelInputs(
-        u=_pad(u.float(), 1, groups),
-        delta=_pad(delta.float(), 1, groups),
-        A=_pad(A.float(), 0, groups),
-        B=_pad(B, 0, groups) if B.dim() == 2 else B,
-        C=_pad(C, 0, groups) if C.dim() == 2 else C,
-        D=None if D is None else _pad(D.float(), 0, groups),
-        z=None if z is None else _pad(z.float(), 1, groups),
-        delta_bias=None if bias is None else _pad(bias.float(), 0, groups),
-        delta_softplus=softplus,
-        keep_checkpoints=needs_gradients(inputs),
-    )
+def _pad(x: AnyTensor, dim: int, groups: int) -> AnyTensor:
+    """In float32, with zeros behind the channels of every group, so that no vector holds channels of two groups.
 
-
-def _pad(x: Tensor, dim: int, groups: int) -> Tensor:
-    """Zeros behind the channels of every group, up to a multiple of ``LANES``: no vector holds channels of two groups.
-
-    x: (B, D, L), (D, N) or (D,), with its channels in dimension ``dim``.
+    x: (B, D, L), (D, N), (D,) or None, with its channels in dimension ``dim``.
     """
+    if x is None:
+        return x
     size = x.shape[dim] // groups
     if size == padded(size):
-        return x
-    x = x.reshape(*x.shape[:dim], groups, size, *x.shape[dim + 1 :])
-    behind = [0, 0] * (x.dim() - dim - 2) + [0, padded(size) - size]
-    return F.pad(x, behind).flatten(dim, dim + 1)
+        return x.float()
+    grouped = x.float().reshape(*x.shape[:dim], groups, size, *x.shape[dim + 1 :])
+    behind = [0, 0] * (grouped.dim() - dim - 2) + [0, padded(size) - size]  # F.pad counts from the last dimension
+    return F.pad(grouped, behind).flatten(dim, dim + 1)
 
 
 def _crop(x: Tensor, groups: int, channels: int) -> Tensor:

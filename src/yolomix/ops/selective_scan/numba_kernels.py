@@ -175,7 +175,7 @@ class ScanGradients(NamedTuple):
     C: np.ndarray  # as B
 
 
-class ScanScratch(NamedTuple):
+class _ScanScratch(NamedTuple):
     """Memory of a backward task."""
 
     tile: Tile
@@ -192,7 +192,7 @@ def backward(given, B, C, rates, D, bias, checkpoints, grads, sizes, flags, firs
     """Run the tasks from ``first`` to before ``end``, each from the last tile to the first."""
     N = sizes.N
     sums = N * TILE * LANES
-    s = ScanScratch(
+    s = _ScanScratch(
         Tile(new_tile(), new_tile(), new_tile()), TileGradients(new_tile(), new_tile(), new_tile()),
         new_tile(), new_tile(), new_history(), aligned_empty(sums), aligned_empty(sums),
     )  # fmt: skip
@@ -211,12 +211,14 @@ def backward(given, B, C, rates, D, bias, checkpoints, grads, sizes, flags, firs
                     prefetch_line(grads.u, b, ahead, later, line)
                     prefetch_line(grads.delta, b, ahead, later, line)
                 _enter_backward(s, given, grads, D, bias, flags, b, block * LANES, packed * LANES, step, steps)
+                B_here, C_here = at_tile(B, b, group, block, N, step), at_tile(C, b, group, block, N, step)
+                # Gradients of a B or C that varies in time are those of all blocks, summed over the lanes later.
+                B_grad = block_of(grads.B, packed, N) if flags.B_constant else s.B
+                C_grad = block_of(grads.C, packed, N) if flags.C_constant else s.C
                 advance_backward(
                     block_of(rates, block, N), block_of(checkpoints, packed * sizes.tiles + i, N),
                     block_of(grads.carry, packed, N), block_of(grads.A, packed, N), s.tile, s.grad, s.history,
-                    at_tile(B, b, group, block, N, step), block_of(grads.B, packed, N) if flags.B_constant else s.B,
-                    at_tile(C, b, group, block, N, step), block_of(grads.C, packed, N) if flags.C_constant else s.C,
-                    steps, N,
+                    B_here, B_grad, C_here, C_grad, steps, N,
                 )  # fmt: skip
                 _leave_backward(s, grads, D, flags, b, block * LANES, packed * LANES, step, steps)
             start = ((part * sizes.batch + b) * sizes.G + group) * N * sizes.L + step

@@ -49,13 +49,8 @@ class ScanKernelInputs(NamedTuple):
     delta_softplus: bool
     keep_checkpoints: bool  # whether a backward pass may follow
 
-    def viewable(self) -> ScanKernelInputs:
-        """With u, delta and z, (B, D, L), in memory that kernels can read."""
-        z = None if self.z is None else viewable(self.z)
-        return self._replace(u=viewable(self.u), delta=viewable(self.delta), z=z)
 
-
-class ScanForwardResults(NamedTuple):
+class _ScanForwardResults(NamedTuple):
     """What forward returns. The last two serve the backward pass and are empty unless checkpoints are kept."""
 
     out: Tensor  # (B, D, L)
@@ -64,7 +59,7 @@ class ScanForwardResults(NamedTuple):
     ungated: Tensor  # (B, D, L), y before the gate; empty without z as well
 
 
-class ScanBackwardInputs(NamedTuple):
+class _ScanBackwardInputs(NamedTuple):
     """What the backward pass takes beside the inputs of the scan."""
 
     out_grad: Tensor  # (B, D, L)
@@ -73,7 +68,7 @@ class ScanBackwardInputs(NamedTuple):
     ungated: Tensor
 
 
-class ScanBackwardResults(NamedTuple):
+class _ScanBackwardResults(NamedTuple):
     """Gradients of the tensors of a scan, each of the shape of its tensor; that of z is empty without z."""
 
     u: Tensor
@@ -86,27 +81,35 @@ class ScanBackwardResults(NamedTuple):
     delta_bias: Tensor
 
 
-def _forward(scan: ScanKernelInputs) -> ScanForwardResults:
-    scan = scan.viewable()
+def _viewable(scan: ScanKernelInputs) -> ScanKernelInputs:
+    """The same scan with u, delta and z, (B, D, L), in memory that kernels can read."""
+    z = None if scan.z is None else viewable(scan.z)
+    return scan._replace(u=viewable(scan.u), delta=viewable(scan.delta), z=z)
+
+
+def _forward(scan: ScanKernelInputs) -> _ScanForwardResults:
+    scan = _viewable(scan)
     results = _forward_memory(scan)
     states = scan.u.new_zeros(scan.u.shape[0], *pack(scan.A).shape)
     sizes = _sizes(scan)
+    # Where something is absent, another tensor stands in its place, which the kernel does not touch.
+    z = scan.u if scan.z is None else scan.z
+    ungated = results.ungated if results.ungated.numel() else results.out
     args = (
-        sequence_view(scan.u), sequence_view(scan.delta), sequence_view(scan.u if scan.z is None else scan.z),
-        *_matrices(scan.B, scan.C), *_parameters(scan), sequence_view(results.out),
-        sequence_view(results.ungated if results.ungated.numel() else results.out),
-        flat(states), flat(results.checkpoints), sizes, _flags(scan),
+        sequence_view(scan.u), sequence_view(scan.delta), sequence_view(z), *_matrices(scan.B, scan.C),
+        *_parameters(scan), sequence_view(results.out), sequence_view(ungated), flat(states),
+        flat(results.checkpoints), sizes, _flags(scan),
     )  # fmt: skip
     pool.run(forward, args, _tasks(sizes))
     results.last_state.copy_(unpack(states))
     return results
 
 
-def _forward_fake(scan: ScanKernelInputs) -> ScanForwardResults:
-    return _forward_memory(scan.viewable())
+def _forward_fake(scan: ScanKernelInputs) -> _ScanForwardResults:
+    return _forward_memory(_viewable(scan))
 
 
-def _forward_memory(scan: ScanKernelInputs) -> ScanForwardResults:
+def _forward_memory(scan: ScanKernelInputs) -> _ScanForwardResults:
     """Memory for what forward returns."""
     u, A = scan.u, scan.A
     batch, D, L = u.shape
@@ -115,17 +118,17 @@ def _forward_memory(scan: ScanKernelInputs) -> ScanForwardResults:
         checkpoints = u.new_empty(batch, D // LANES, tile_count(L), A.shape[1], LANES)
         if scan.z is not None:
             ungated = torch.empty_like(u)
-    return ScanForwardResults(torch.empty_like(u), u.new_empty(batch, *A.shape), checkpoints, ungated)
+    return _ScanForwardResults(torch.empty_like(u), u.new_empty(batch, *A.shape), checkpoints, ungated)
 
 
-def _backward(scan: ScanKernelInputs, given: ScanBackwardInputs) -> ScanBackwardResults:
-    scan = scan.viewable()
+def _backward(scan: ScanKernelInputs, given: _ScanBackwardInputs) -> _ScanBackwardResults:
+    scan = _viewable(scan)
     results, sizes = _backward_memory(scan), _sizes(scan)
     sums = _sums(scan, results, given.last_state_grad, parts=_tasks(sizes) // (sizes.batch * sizes.G))
+    z_grad = results.u if scan.z is None else results.z
     gradients = ScanGradients(
-        sequence_view(results.u), sequence_view(results.delta),
-        sequence_view(results.u if scan.z is None else results.z), *(flat(x) for x in sums),
-    )  # fmt: skip
+        sequence_view(results.u), sequence_view(results.delta), sequence_view(z_grad), *(flat(x) for x in sums)
+    )
     args = (
         _sequences(scan, given), *_matrices(scan.B, scan.C), *_parameters(scan), flat(given.checkpoints), gradients,
         sizes, _flags(scan),
@@ -138,15 +141,15 @@ def _backward(scan: ScanKernelInputs, given: ScanBackwardInputs) -> ScanBackward
     return results
 
 
-def _backward_fake(scan: ScanKernelInputs, given: ScanBackwardInputs) -> ScanBackwardResults:
-    return _backward_memory(scan.viewable())
+def _backward_fake(scan: ScanKernelInputs, given: _ScanBackwardInputs) -> _ScanBackwardResults:
+    return _backward_memory(_viewable(scan))
 
 
-def _backward_memory(scan: ScanKernelInputs) -> ScanBackwardResults:
+def _backward_memory(scan: ScanKernelInputs) -> _ScanBackwardResults:
     """Memory for what backward returns."""
     u, A, B, C = scan.u, scan.A, scan.B, scan.C
     D = u.shape[1]
-    return ScanBackwardResults(
+    return _ScanBackwardResults(
         u=torch.empty_like(u),
         delta=torch.empty_like(scan.delta),
         A=A.new_empty(A.shape),
@@ -169,7 +172,7 @@ class _Sums(NamedTuple):
     C: Tensor  # as B
 
 
-def _sums(scan: ScanKernelInputs, results: ScanBackwardResults, last_state_grad: Tensor, parts: int) -> _Sums:
+def _sums(scan: ScanKernelInputs, results: _ScanBackwardResults, last_state_grad: Tensor, parts: int) -> _Sums:
     """Memory for the sums; the carried gradient starts as that of the last state, (B, D, N)."""
     batch, D, _ = scan.u.shape
     packed = batch, D // LANES, scan.A.shape[1], LANES
@@ -195,7 +198,8 @@ def _total(parts: Tensor) -> Tensor:
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    scan, results = ScanKernelInputs(*inputs), ScanForwardResults(*output)
+    """Keep the inputs and, of the output, the checkpoints (B, D / LANES, tiles, N, LANES) and y before the gate."""
+    scan, results = ScanKernelInputs(*inputs), _ScanForwardResults(*output)
     ctx.save_for_backward(*scan[:8], results.checkpoints, results.ungated)
     ctx.delta_softplus = scan.delta_softplus
     ctx.mark_non_differentiable(results.checkpoints, results.ungated)
@@ -212,14 +216,17 @@ def _differentiate(ctx: Any, out_grad: Tensor | None, last_grad: Tensor | None, 
         out_grad = torch.zeros_like(scan.u)
     if last_grad is None:
         last_grad = scan.A.new_zeros(scan.u.shape[0], *scan.A.shape)
-    gradients = scan_backward_op(*scan, *ScanBackwardInputs(out_grad, last_grad, checkpoints, ungated))
-    kept = [None if x is None else g for x, g in zip(tensors, gradients, strict=True)]
-    return *kept, None, None
+    gradients = scan_backward_op(*scan, *_ScanBackwardInputs(out_grad, last_grad, checkpoints, ungated))
+    found: list[Tensor | None] = list(gradients)
+    for i, x in enumerate(tensors):
+        if x is None:
+            found[i] = None
+    return *found, None, None
 
 
 scan_op = operator("selective_scan_numba", [ScanKernelInputs], _forward, _forward_fake, outputs=4)
 scan_backward_op = operator(
-    "selective_scan_numba_backward", [ScanKernelInputs, ScanBackwardInputs], _backward, _backward_fake, outputs=8
+    "selective_scan_numba_backward", [ScanKernelInputs, _ScanBackwardInputs], _backward, _backward_fake, outputs=8
 )
 torch.library.register_autograd("yolomix::selective_scan_numba", _differentiate, setup_context=_save_for_backward)
 
@@ -250,7 +257,7 @@ def _flags(scan: ScanKernelInputs) -> ScanFlags:
     )
 
 
-def _sequences(scan: ScanKernelInputs, given: ScanBackwardInputs) -> ScanSequences:
+def _sequences(scan: ScanKernelInputs, given: _ScanBackwardInputs) -> ScanSequences:
     """What backward reads of the form (B, D, L); without z, u stands in its place and is not read."""
     u, out_grad = sequence_view(scan.u), sequence_view(viewable(given.out_grad))
     z, ungated = u, u

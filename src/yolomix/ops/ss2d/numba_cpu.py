@@ -31,13 +31,7 @@ def refusals(inputs: SS2DInputs) -> list[str]:
 
 
 def run(inputs: SS2DInputs) -> Tensor:
-    """The sum of the four scans, (B, D, H, W) in channels-last memory.
-
-    >>> from yolomix.ops.ss2d import example
-    >>> inputs = example.inputs("cpu")
-    >>> run(inputs).shape == inputs.x.shape
-    True
-    """
+    """The sum of the four scans, (B, D, H, W) in channels-last memory."""
     channels = inputs.x.shape[1]
     tokens = inputs.x.float().permute(0, 2, 3, 1)
     scan = SS2DKernelInputs(tokens, *inputs[1:], needs_gradients(inputs))

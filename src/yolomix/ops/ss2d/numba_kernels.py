@@ -113,7 +113,7 @@ class SS2DGradients(NamedTuple):
     A: np.ndarray  # packed per direction and batch entry
 
 
-class SS2DScratch(NamedTuple):
+class _SS2DScratch(NamedTuple):
     """Memory of a backward task."""
 
     tile: Tile
@@ -130,7 +130,7 @@ class SS2DScratch(NamedTuple):
 @helper
 def _new_scratch(sizes):
     floats = TILE * LANES
-    return SS2DScratch(
+    return _SS2DScratch(
         Tile(new_tile(), new_tile(), new_tile()), TileGradients(new_tile(), new_tile(), new_tile()),
         new_tile(), new_tile(), new_history(), new_projected_tile(sizes),
         aligned_empty(sizes.R * floats), aligned_empty(sizes.N * floats), aligned_empty(sizes.N * floats),

@@ -32,7 +32,7 @@ class SS2DKernelInputs(NamedTuple):
     keep_checkpoints: bool  # whether a backward pass may follow
 
 
-class SS2DBackwardInputs(NamedTuple):
+class _SS2DBackwardInputs(NamedTuple):
     """What the backward pass takes beside the inputs of the scan."""
 
     out_grad: Tensor  # (B, H, W, D)
@@ -64,7 +64,7 @@ def _checkpoint_memory(scan: SS2DKernelInputs) -> Tensor:
     return scan.x.new_empty(DIRECTIONS, batch, D // LANES, tile_count(H * W), scan.A.shape[1], LANES)
 
 
-def _backward(scan: SS2DKernelInputs, given: SS2DBackwardInputs) -> tuple[Tensor, ...]:
+def _backward(scan: SS2DKernelInputs, given: _SS2DBackwardInputs) -> tuple[Tensor, ...]:
     """Gradients of the six tensors of the scan."""
     scan = scan._replace(x=scan.x.contiguous())
     sizes = _sizes(scan, split_channels=False)
@@ -86,11 +86,12 @@ def _backward(scan: SS2DKernelInputs, given: SS2DBackwardInputs) -> tuple[Tensor
     return _merged(x_sum), x_proj_sum.sum(0), dt_proj_grad, dt_bias_sum.sum(0), A_grad, D_sum.sum(0).flatten()
 
 
-def _backward_fake(scan: SS2DKernelInputs, given: SS2DBackwardInputs) -> tuple[Tensor, ...]:
+def _backward_fake(scan: SS2DKernelInputs, given: _SS2DBackwardInputs) -> tuple[Tensor, ...]:
     return tuple(x.new_empty(x.shape) for x in scan[:6])
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Keep the inputs and, of the output, the checkpoints (4, B, D / LANES, tiles, N, LANES)."""
     _, checkpoints = output
     ctx.save_for_backward(*SS2DKernelInputs(*inputs)[:6], checkpoints)
     ctx.mark_non_differentiable(checkpoints)
@@ -103,12 +104,12 @@ def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, 
     refuse_second_derivative("ss2d")
     *tensors, checkpoints = ctx.saved_tensors
     scan = SS2DKernelInputs._make([*tensors, True])  # a backward pass follows on checkpoints
-    return *scan_backward_op(*scan, *SS2DBackwardInputs(out_grad, checkpoints)), None
+    return *scan_backward_op(*scan, *_SS2DBackwardInputs(out_grad, checkpoints)), None
 
 
 scan_op = operator("ss2d_numba", [SS2DKernelInputs], _forward, _forward_fake, outputs=2)
 scan_backward_op = operator(
-    "ss2d_numba_backward", [SS2DKernelInputs, SS2DBackwardInputs], _backward, _backward_fake, outputs=6
+    "ss2d_numba_backward", [SS2DKernelInputs, _SS2DBackwardInputs], _backward, _backward_fake, outputs=6
 )
 torch.library.register_autograd("yolomix::ss2d_numba", _differentiate, setup_context=_save_for_backward)
 
