@@ -1,7 +1,7 @@
-"""The four-direction scan as the official code does it, written out plainly: four copies of the map, one long scan.
+"""The 2D selective scan as the official code does it, written out plainly: four copies of the map, one long scan.
 
-Source of the steps: VMamba, arXiv:2401.10166, and Mamba-YOLO, arXiv:2406.05835: cross scan, projections of each copy,
-scan of 4 * D channels in four groups, cross merge. The scan itself is given, so that everybody's can be put inside.
+Source of the steps: VMamba, arXiv:2401.10166, and Mamba-YOLO, arXiv:2406.05835: cross-scan, projections of each copy,
+scan of 4 * D channels in four groups, cross-merge. The scan itself is given, so that everybody's can be put inside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def four_copy(x: Tensor, x_proj: Tensor, dt_w: Tensor, dt_bias: Tensor, A: Tenso
 
 
 def cross_scan(x: Tensor) -> Tensor:
-    """The map in the order of each direction, (B, 4, D, L), every one a copy."""
+    """The feature map in the order of each direction, (B, 4, D, L), every one a copy."""
     xs = x.new_empty((x.shape[0], 4, x.shape[1], x.shape[2] * x.shape[3]))
     xs[:, 0].unflatten(-1, x.shape[2:]).copy_(x)
     xs[:, 1].unflatten(-1, (x.shape[3], x.shape[2])).copy_(x.transpose(2, 3))

@@ -61,7 +61,7 @@ def scans() -> dict[str, Function]:
 
 
 def map_scans() -> dict[str, Function]:
-    """Everybody who scans a map in four directions; the second has the official steps around our scan."""
+    """Everybody who does a 2D selective scan; the second has the official cross-scan and cross-merge around ours."""
     return {
         "numba": functools.partial(ss2d, backend="numba"),
         "four copies, numba scan": functools.partial(four_copy, scan=functools.partial(ours, backend="numba")),

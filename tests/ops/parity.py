@@ -41,7 +41,7 @@ def prepared(row: Backend, tensors: Tensors, order: Callable[[Tensors], tuple[ob
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """In that precision, complex numbers staying complex."""
+    """In that precision; what is complex stays complex."""
     return x.to(dtype.to_complex() if x.is_complex() else dtype)
 
 
@@ -64,6 +64,11 @@ def steeper(tensors: Tensors, name: str) -> Tensors:
     return tensors | {name: x.detach() + 1.01 * (x - x.detach())}
 
 
+def error(got: Tensor, want: Tensor) -> float:
+    """The largest difference as a fraction of the largest value: it says the same for any vector width or BLAS."""
+    return ((got.cpu().double() - want).abs().max() / want.abs().max()).item()
+
+
 def assert_equal(got: Tensors, want: Tensors) -> None:
     """Outputs and gradients within the tolerance of their type; wanted are the ones of the reference, in float64."""
     assert got.keys() == want.keys()
@@ -72,5 +77,5 @@ def assert_equal(got: Tensors, want: Tensors) -> None:
         output = name.startswith("output")
         tolerance = TOLERANCE[got[name].dtype.to_real()][0 if output else 1]
         scale = max(right.abs().max().item(), 1.0 if output else 1e-6)
-        error = (got[name].cpu() - right).abs().max().item() / scale
-        assert error <= tolerance, f"{name}: error {error:.1e} of the largest value, at most {tolerance} allowed"
+        off = (got[name].cpu() - right).abs().max().item() / scale
+        assert off <= tolerance, f"{name}: error {off:.1e} of the largest value, at most {tolerance} allowed"

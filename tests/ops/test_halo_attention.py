@@ -1,4 +1,4 @@
-"""Halo attention: the reference against stored numbers, every backend against the reference, sizes, types, errors."""
+"""Halo attention: reference outputs, every backend against the reference, sizes, types, errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def from_golden(g: golden.Golden) -> tuple[list[torch.Tensor], tuple[int, int, i
     return [*maps, *tables], (heads, g.meta["block"], g.meta["halo"])
 
 
-# The stored results with and without cells outside the map; "without" is stored where blocks divide the map.
+# The stored results with and without positions outside the map; "without" is stored where blocks divide the map.
 RESULTS = {
     "halo": {True: "output", False: "output_zero_padding_unmasked"},
     "timm": {True: "output_masked", False: "output"},
@@ -55,7 +55,7 @@ def test_every_stored_file_is_compared_and_the_whole_blocks_twice():
 
 @pytest.mark.parametrize("backend", [row.name for row in OPERATOR.backends])
 @pytest.mark.parametrize(("name", "masked", "key"), STORED)
-def test_stored_numbers(name, masked, key, backend):
+def test_reference_outputs(name, masked, key, backend):
     g = golden.load("halo", name)
     args, sizes = from_golden(g)
     got = halo_attention(*args, *sizes, masked, backend=backend)

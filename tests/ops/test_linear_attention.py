@@ -1,4 +1,4 @@
-"""Linear attention: stored rotations of the official code, the quadratic form in float64, sizes, types, errors."""
+"""Linear attention: reference rotations of the official code, the quadratic form in float64, sizes, types, errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_output_and_gradients_equal_the_reference(H, W):
         results.append((out, *grads))
     for what, got, want in zip(("out", "q", "k", "v"), *results, strict=True):
         worst = (got.double() - want).abs().max().item()
-        # With one cell the weight is q.k / (q.k + 1e-6): its derivative is a difference of equal numbers.
+        # With one position the weight is q.k / (q.k + 1e-6): its derivative is a difference of equal values.
         assert worst <= 1e-6 * max(1.0, want.abs().max().item()), f"{what} at {H}x{W}: {worst:.1e}"
 
 

@@ -1,4 +1,4 @@
-"""Code written for mamba_ssm runs on ours: signatures, stored numbers of Vim, other people's code, the real package."""
+"""Code written for mamba_ssm runs on ours: signatures, reference outputs of Vim, foreign code, the real package."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def test_inner_function_with_biases_and_with_given_matrices():
     given = mamba_inner_fn(xz, conv, x_proj_weight=rows[:1], B=B, C=C, **common)
     assert made.shape == (2, L, 5)
     torch.testing.assert_close(made, given, rtol=1e-10, atol=1e-10)
-    with pytest.raises(
-        NotImplementedError, match=r"needs real A, got torch.complex128; build the mixer from sel"
-    ):
+    with pytest.raises(NotImplementedError, match=r"needs real A, got torch.complex128; build the mixer from sel"):
         mamba_inner_fn(xz, conv, x_proj_weight=rows, **(common | {"A": A.to(torch.complex128)}))
 
 
