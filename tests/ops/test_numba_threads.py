@@ -15,6 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from yolomix.ops._numba import pool
 from yolomix.ops.ss2d import ss2d
 
+# The first backward pass of a process starts PyTorch's threads for every kind of device that it knows. Tracing makes it
+# know of GPUs, and with such threads no forked worker may compute gradients. So the first one comes before all tests.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture
 def threads():
