@@ -32,25 +32,21 @@ def refusals(inputs: SS2DInputs) -> list[str]:
 
 def run(inputs: SS2DInputs) -> Tensor:
     """The sum of the four scans, (B, D, H, W) in channels-last memory."""
-    channels = inputs.x.shape[1]
-    tokens = inputs.x.float().permute(0, 2, 3, 1)
-    scan = SS2DKernelInputs(tokens, *inputs[1:], needs_gradients(inputs))
+    y, _ = scan_op(*_in_whole_vectors(inputs))
+    return y[..., : inputs.x.shape[1]].permute(0, 3, 1, 2)
+
+
+def _in_whole_vectors(inputs: SS2DInputs) -> SS2DKernelInputs:
+    """What the kernels take: x as (B, H, W, D), with channels of zeros behind the others."""
+    # Field by field: torch.compile of PyTorch 2.7 traces neither a slice of a named tuple nor its _replace.
+    x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
+    channels = x.shape[1]
     missing = padded(channels) - channels
+    tokens = x.float().permute(0, 2, 3, 1)
     if missing:
-        scan = _with_channels(scan, missing)
-    y, _ = scan_op(*scan._replace(x=scan.x.contiguous()))
-    return y[..., :channels].permute(0, 3, 1, 2)
-
-
-def _with_channels(scan: SS2DKernelInputs, missing: int) -> SS2DKernelInputs:
-    """More channels, of zeros behind the others; x is (B, H, W, D)."""
-    channels = scan.x.shape[3]
-    A, D = scan.A.reshape(DIRECTIONS, channels, -1), scan.D.reshape(DIRECTIONS, channels)
-    return scan._replace(
-        x=F.pad(scan.x, (0, missing)),
-        x_proj_weight=F.pad(scan.x_proj_weight, (0, missing)),
-        dt_projs_weight=F.pad(scan.dt_projs_weight, (0, 0, 0, missing)),
-        dt_projs_bias=F.pad(scan.dt_projs_bias, (0, missing)),
-        A=F.pad(A, (0, 0, 0, missing)).flatten(0, 1),
-        D=F.pad(D, (0, missing)).flatten(),
-    )
+        tokens, x_proj_weight = F.pad(tokens, (0, missing)), F.pad(x_proj_weight, (0, missing))
+        dt_projs_weight, dt_projs_bias = F.pad(dt_projs_weight, (0, 0, 0, missing)), F.pad(dt_projs_bias, (0, missing))
+        A = F.pad(A.reshape(DIRECTIONS, channels, -1), (0, 0, 0, missing)).flatten(0, 1)
+        D = F.pad(D.reshape(DIRECTIONS, channels), (0, missing)).flatten()
+    keep = needs_gradients(inputs)
+    return SS2DKernelInputs(tokens.contiguous(), x_proj_weight, dt_projs_weight, dt_projs_bias, A, D, keep)
