@@ -162,6 +162,7 @@ def test_a_home_that_cannot_be_written_gives_way_to_temporary_files(small, monke
     monkeypatch.setenv("YOLOMIX_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(data.tempfile, "tempdir", str(tmp_path / "spare"))
     (tmp_path / "spare").mkdir()
+    data._spare_folder.cache_clear()
     monkeypatch.setattr(data.LOGGER, "propagate", True)
     assert data.sample_dataset().is_relative_to(tmp_path / "spare")
     assert "cannot keep the sample dataset in" in caplog.text

@@ -104,7 +104,7 @@ def test_the_written_yaml_is_the_model(tmp_path: Path) -> None:
     done = graft.apply(tmp_path / "mine.yaml")
     text = done.yaml.read_text()
     assert "  - [-1, 1, ZeroGate, [HaloAttention, [2, 1]]] # 7-P4/16, 256 channels\n" in text
-    assert text.startswith("# yolo11s.yaml, changed by yolomix: haloattention\n")
+    assert text.splitlines()[1] == "# yolo11s.yaml, changed by yolomix: haloattention"
     read = yaml.safe_load(text)
     assert next(iter(read["scales"])) == "s"  # the name has no letter, and Ultralytics takes the first
     want = {k: v for k, v in graft.graph.model.items() if k not in ("scale", "yaml_file")}
@@ -285,13 +285,13 @@ def test_a_block_that_is_the_identity_needs_no_gate() -> None:
 
 def test_files_are_not_overwritten_unasked(stock: Path, tmp_path: Path, monkeypatch) -> None:
     graft = yolomix.graft(stock, at="p5", **HALO)
-    with pytest.raises(FileExistsError, match=r"yolo11n-things.pt exists; give another file name: save="):
+    with pytest.raises(FileExistsError, match=r"yolo11n-things.pt, which stays as it is; give another file"):
         graft.apply(stock)
     with pytest.raises(ValueError, match=r"an edit of .*yolo11n-things.pt is saved as .pt, got 'a.onnx'"):
         graft.apply("a.onnx")
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("# somebody's own file\n")
-    with pytest.raises(FileExistsError, match=r"mine.yaml exists and would be overwritten; give another file name"):
+    with pytest.raises(FileExistsError, match=r"mine.yaml exists and is not as yolomix wrote it, so it stays"):
         graft.apply("mine.pt")
     assert Path("mine.yaml").read_text() == "# somebody's own file\n"
     assert not Path("mine.pt").exists()
@@ -300,7 +300,7 @@ def test_files_are_not_overwritten_unasked(stock: Path, tmp_path: Path, monkeypa
     assert named.apply().file == Path("yolo11n-haloattention.yaml")
     with pytest.raises(FileExistsError, match=r"yolo11n-haloattention.yaml exists"):
         named.apply()
-    with pytest.raises(FileExistsError, match=r"yolo11n-haloattention.yaml exists; give another file name"):
+    with pytest.raises(FileExistsError, match=r"yolo11n-haloattention.yaml, which stays as it is; give another file"):
         yolomix.graft("yolo11n-haloattention.yaml", at="p4", **HALO).apply("yolo11n-haloattention.yaml")
     with pytest.raises(ValueError, match=r"saved as .yaml, got 'b.pt'; weights come from a base that is a .pt file"):
         named.apply("b.pt")

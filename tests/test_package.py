@@ -17,19 +17,21 @@ ROOT = Path(yolomix.__file__).parent
 # The floors of the house, from the ground up: each may import itself and what is named. torch and the standard library
 # are everybody's; Ultralytics belongs to host and hooks.
 FLOORS = {
+    "_version": set(),
+    "files": set(),
     "ops": set(),
     "nn": {"ops"},
     "models": set(),
-    "data": set(),
-    "records": {"ops"},
-    "surgery": {"nn"},
-    "host": {"surgery", "nn", "models"},
-    "transferring": {"host", "surgery", "nn"},
-    "planning": {"transferring", "host", "surgery"},
+    "data": {"files"},
+    "records": {"ops", "_version"},
+    "surgery": {"nn", "files"},
+    "host": {"files", "surgery", "nn", "models"},
+    "transferring": {"files", "host", "surgery", "nn"},
+    "planning": {"files", "_version", "transferring", "host", "surgery"},
     "editing": {"planning", "host", "surgery", "nn"},
-    "hooks": {"editing", "transferring", "host", "surgery", "nn", "models", "data"},
+    "hooks": {"files", "editing", "transferring", "host", "surgery", "nn", "models", "data"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
-    "demo": {"host", "records", "data", "ops"},
+    "demo": {"files", "host", "records", "data", "ops"},
     "cli": {
         "demo",
         "doctor",
@@ -44,7 +46,7 @@ FLOORS = {
         "records",
         "nn",
     },
-    "__init__": {"hooks"},
+    "__init__": {"hooks", "_version"},
     "__main__": {"cli"},
 }
 WITH_ULTRALYTICS = {"host", "hooks"}

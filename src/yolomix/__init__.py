@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from yolomix import hooks
+from yolomix._version import __version__
 
 if TYPE_CHECKING:
     from yolomix.editing import ModelEdit as ModelEdit
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
     from yolomix.transferring import transfer as transfer
-
-__version__ = "0.1.0"
 
 _HOME = {
     "ModelEdit": "yolomix.editing",

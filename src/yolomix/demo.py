@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolomix.data import sample_dataset
+from yolomix.files import write
 from yolomix.ops.backend import package_refusal
 from yolomix.records import Record
 
@@ -201,7 +202,7 @@ def annotate(model: Any, files: Sequence[Path], folder: Path) -> list[Path]:
         named[file.name] = image
     for name, image in named.items():
         # not cv2.imwrite, which cannot write where a path has other letters on Windows
-        (folder / name).write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+        write(folder / name, cv2.imencode(".jpg", image)[1].tobytes())
     return [folder / name for name in named]
 
 

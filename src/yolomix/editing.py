@@ -219,7 +219,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     if isinstance(base, ModelEdit):
         return base
     if isinstance(base, dict):
-        return _opened("model", base, None)
+        return _opened("model", base)
     name = names.resolve(base)
     if name.kind is Kind.EXPORTED:
         raise ValueError(f"an edit needs a model YAML or a checkpoint (.pt), got the {name.kind} {name.text!r}")
@@ -227,7 +227,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
         source = weights.read(name.base.removesuffix(names.CHECKPOINT) + names.CHECKPOINT)
         result = _opened(name.base, dict(source.yaml), Path(source.pt_path))
     else:
-        result = _opened(name.base, names.described(name.base), None)
+        result = _opened(name.base, names.described(name.base), yaml=name.file)
     for part in name.grafts:
         try:
             result = graft(result, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
@@ -294,7 +294,7 @@ def _listed(args: Args) -> list[Any]:
     return list(args)
 
 
-def _opened(name: str, model: dict[str, Any], file: Path | None) -> ModelEdit:
+def _opened(name: str, model: dict[str, Any], file: Path | None = None, yaml: Path | None = None) -> ModelEdit:
     if model.get("scales") and not model.get("scale"):  # Ultralytics takes the first, too, and warns
         model = {**model, "scale": next(iter(model["scales"]))}
-    return ModelEdit(Base(name, model, survey(model), file), Graph.of(model))
+    return ModelEdit(Base(name, model, survey(model), file, yaml), Graph.of(model))

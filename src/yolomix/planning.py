@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolomix import transferring
+from yolomix import files, transferring
+from yolomix._version import __version__
 from yolomix.host import weights
 from yolomix.surgery import yamlfile
 from yolomix.surgery.graph import Graph, Layer
@@ -27,12 +31,14 @@ class Base:
         model: its model dictionary.
         layers: what is known of its layers.
         file: the checkpoint that it came from, if any.
+        yaml: the model YAML that it was read from, if any.
     """
 
     name: str
     model: dict[str, Any]
     layers: tuple[Layer, ...]
     file: Path | None = None
+    yaml: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -148,24 +154,50 @@ class Plan:
 
         Raises:
             ValueError: a .pt is wanted and the base is no checkpoint.
-            FileExistsError: the file is the base, or no file was named and it exists, or a YAML of somebody else has
-                the name of the one written beside a checkpoint.
+            FileExistsError: the file is the base, or no file was named and it exists, or what somebody else wrote or
+                edited has the name of a file that is written beside a checkpoint.
+            OSError: a file cannot be written; what stood there is untouched.
         """
         file = self._file(save)
         yaml = file.with_suffix(".yaml")
         # The text first: where it cannot be made nothing is written.
-        remark = f"{self.base.name}, {yamlfile.CHANGED}: {self.suffix.strip('-')}"
+        remark = f"{self.base.name}, changed by yolomix: {self.suffix.strip('-')}"
         text = yamlfile.text(self.graph.model, self.layers, remark)
         report = None
         if file.suffix == ".pt":
-            report = self._write_checkpoint(file, yaml, seed)
-        elif self.base.file is not None:
-            LOGGER.warning("%s has no weights: those of %s need save=FILE.pt", file, self.base.file)
-        yaml.write_text(text, "utf-8")
+            report = self._write_checkpoint(file, yaml, text, seed)
+        else:
+            files.write_signed(yaml, text)
+            if self.base.file is not None:
+                LOGGER.warning("%s has no weights: those of %s need save=FILE.pt", file, self.base.file)
         return EditedModel(file, yaml, report)
 
-    def _write_checkpoint(self, file: Path, yaml: Path, seed: int) -> Report:
-        """Build the edited model, move the weights of the base into it, and save it with the report beside it."""
+    def is_in(self, file: str | Path, seed: int = 0) -> bool:
+        """Whether a checkpoint is what :meth:`apply` wrote for this plan, of the base as it is now, and never changed.
+
+        Raises:
+            FileExistsError: the file was not written by :meth:`apply`, or its weights have changed since.
+        """
+        found = weights.record_of(file)
+        if found is None:
+            raise FileExistsError(
+                f"{file} exists, and is no graft as yolomix wrote it: it was trained, saved or made by something else. "
+                "Open it by its own name, or move it"
+            )
+        return {**self._record(seed), "weights": found["weights"]} == found
+
+    def _record(self, seed: int) -> weights.Record:
+        """What decides whether a file is this edit: its base, its rows and their init, the version that wrote it."""
+        plan = json.dumps([self.graph.model, self.graph.origin, seed], default=str, sort_keys=True)
+        return {
+            "base": files.digest(self.base.file) if self.base.file else "",
+            "plan": hashlib.sha256(plan.encode()).hexdigest(),
+            "version": __version__,
+        }
+
+    def _write_checkpoint(self, file: Path, yaml: Path, text: str, seed: int) -> Report:
+        """Build the edited model, move the weights of the base into it, and save it after what stands beside it."""
+        record = self._record(seed)
         source = weights.read(self.base.file or "")
         # The checkpoint names the YAML that it was made from, as one that Ultralytics trained does.
         target = weights.like(source, {**self.graph.model, "yaml_file": str(yaml)}, seed)
@@ -178,8 +210,9 @@ class Plan:
                 len(report.copied),
                 report.explain_missing(),
             )
-        weights.write(target, file)
-        report.save(file.with_name(f"{file.stem}-transfer.txt"))
+        report.save(transferring.report_file(file))
+        files.write_signed(yaml, text)
+        weights.write(target, file, record)
         return report
 
     def _file(self, save: str | Path | None) -> Path:
@@ -195,9 +228,12 @@ class Plan:
             if not self.base.file:
                 text += "; weights come from a base that is a .pt file"
             raise ValueError(text)
-        if file.exists() and (save is None or file.resolve() == own.resolve()):
+        if save is None and os.path.lexists(file):
             raise FileExistsError(f"{file} exists; give another file name: save=...")
-        yaml = file.with_suffix(".yaml")
-        if yaml != file and yaml.exists() and not yamlfile.is_written(yaml):
-            raise FileExistsError(f"{yaml} exists and would be overwritten; give another file name: save=...")
+        beside = []
+        if file.suffix == ".pt":
+            beside = [file.with_suffix(".yaml"), transferring.report_file(file)]
+        transferring.check_kept([file, *beside], [self.base.file, self.base.yaml])
+        for path in beside:
+            files.check_ours(path)
         return file

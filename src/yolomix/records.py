@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from yolomix._version import __version__
 from yolomix.ops.backend import package_refusal
 
 PACKAGES = ("yolomix", "torch", "numba", "triton", "ultralytics")
@@ -134,7 +135,7 @@ class Conditions:
         Args:
             device: what computes, ``cpu`` or ``cuda``.
         """
-        found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+        found = {"python": platform.python_version(), "torch": str(torch.__version__), "yolomix": __version__}
         for package, version in versions(PACKAGES).items():
             if version is not None:
                 found.setdefault(package, version)  # PyTorch itself says more than its package: which CUDA

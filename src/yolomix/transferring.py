@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yolomix import files
 from yolomix.host import weights
 from yolomix.host.weights import Model
 from yolomix.surgery.align import Order, align, fitting, plain, seated
@@ -62,9 +64,27 @@ def transfer(source: Any, target: Any, save: str | Path | None = None, any_task:
         )
     report = copy_weights(given, taken)
     if save is not None:
-        file = weights.write(taken, save)
-        report.save(file.with_name(f"{file.stem}-transfer.txt"))
+        report.save(report_file(save))
+        weights.write(taken, save)
     return report
+
+
+def report_file(checkpoint: str | Path) -> Path:
+    """The report's file beside a checkpoint.
+
+    >>> report_file("runs/start.pt").as_posix()
+    'runs/start-transfer.txt'
+    """
+    path = Path(checkpoint)
+    return path.with_name(f"{path.stem}-transfer.txt")
+
+
+def check_kept(written: Sequence[Path], kept: Iterable[str | Path | None]) -> None:
+    """Raise FileExistsError if a file to write is one to keep, by whatever spelling or link it is named."""
+    for source in kept:
+        for path in written:
+            if source is not None and os.path.lexists(path) and files.same(path, source):
+                raise FileExistsError(f"{path} is {source}, which stays as it is; give another file name: save=...")
 
 
 def copy_weights(source: Model, target: Model, order: Order | None = None, load: Load = weights.load_by_name) -> Report:
@@ -140,7 +160,7 @@ def _fate(given: torch.Tensor | None, now: torch.Tensor, reordered: bool) -> tup
         return Fate.LEFT_AT_INIT, ""
     if given.shape != now.shape:
         return Fate.SHAPE_DIFFERS, f"{tuple(given.shape)} -> {tuple(now.shape)}"
-    if torch.equal(given.to(now.device, now.dtype), now):
+    if torch.allclose(given.to(now.device, now.dtype), now, rtol=0.0, atol=0.0, equal_nan=True):
         return Fate.COPIED, ""
     if reordered:
         return Fate.COPIED, "rows in the order of the class names"
@@ -155,8 +175,21 @@ def _check_save(source: Any, target: Any, save: str | Path | None) -> None:
         return
     if Path(save).suffix != ".pt":
         raise ValueError(f"a model with weights is saved as .pt, got {str(save)!r}")
-    if isinstance(source, str | Path) and Path(save).resolve() == Path(source).resolve():
-        raise FileExistsError(f"{save} is the source, which stays as it is; give another file name: save=...")
+    check_kept([Path(save), report_file(save)], _files_of(source))
+    files.check_ours(report_file(save))
+
+
+def _files_of(source: Any) -> list[str | Path]:
+    """The files that a source stands for: itself, or those that a YOLO or its model was read from."""
+    if isinstance(source, str | Path):
+        return [source]
+    found = []
+    for owner in (source, getattr(source, "model", None)):
+        for name in ("ckpt_path", "pt_path"):
+            file = getattr(owner, name, None)
+            if isinstance(file, str | Path) and file:
+                found.append(file)
+    return found
 
 
 def _opened(model: Any, by_name: Callable[[str | Path], Model], role: str) -> Model:

@@ -10,7 +10,16 @@ from yolomix import models
 from yolomix.host.names import Kind, described, near, resolve
 from yolomix.surgery.grammar import GraftNameError
 
-FILES = ("mine.yaml", "yolo11-own.yaml", "yolo8n-a.yml", "best.pt", "a+b.pt", "best.onnx", "best_openvino_model/x.bin")
+FILES = (
+    "my11.yaml",
+    "mine.yaml",
+    "yolo11-own.yaml",
+    "yolo8n-a.yml",
+    "best.pt",
+    "a+b.pt",
+    "best.onnx",
+    "best_openvino_model/x.bin",
+)
 
 # name: kind, file (relative; ZOO: packaged; None: only Ultralytics can know), scale letter, blocks that are grafted
 TABLE = {
@@ -21,6 +30,7 @@ TABLE = {
     "folder/yolo11n-mlla.yaml": (Kind.YAML, None, "", []),
     "mine.yaml": (Kind.YAML, "mine.yaml", "", []),
     "yolo11s-own.yaml": (Kind.YAML, "yolo11-own.yaml", "s", []),
+    "my11s.yaml": (Kind.YAML, "my11.yaml", "s", []),
     "yolo11n.yaml": (Kind.YAML, None, "", []),
     "nothing.yaml": (Kind.YAML, None, "", []),
     "best.pt": (Kind.CHECKPOINT, "best.pt", "", []),

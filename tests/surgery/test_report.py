@@ -95,7 +95,7 @@ def test_a_shortfall_is_counted_against_the_prediction() -> None:
 
 def test_the_saved_text_names_what_was_not_copied(tmp_path: Path) -> None:
     lines = REPORT.save(tmp_path / "a-transfer.txt").read_text("utf-8").splitlines()
-    assert lines[0] == "a.pt -> b.yaml"
+    assert lines[1] == "a.pt -> b.yaml"
     assert lines[-4:] == [
         "shape differs: model.3.cv.weight (80, 80) -> (3, 80)",
         "left at init: model.2.gate",

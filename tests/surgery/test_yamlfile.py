@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -39,13 +38,3 @@ def test_rows_have_remarks() -> None:
     assert "  - [-1, 2, C3k2, [256, false, 0.25]] # 2-P2/4, 64 channels" in lines
     assert "  - [-1, 1, Conv, [256, 3, 2]] # 3, 64 channels" in lines
     assert lines[-1] == "  - [[7, 10], 1, Detect, [nc]] # 11"
-
-
-@pytest.mark.parametrize(
-    ("text", "ours"),
-    [("# a.yaml, changed by yolomix: edited\n", True), ("# mine\n# changed by yolomix\n", False), ("", False)],
-)
-def test_files_of_ours_are_known_by_their_first_line(text: str, ours: bool, tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    file.write_text(text, "utf-8")
-    assert yamlfile.is_written(file) is ours

@@ -7,6 +7,8 @@ and for segmentation alike. ``data=sample`` means this dataset wherever Ultralyt
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import os
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import cv2
 
+from yolomix import files
 from yolomix.data.scene import labelled_image
 from yolomix.data.shapes import CLASSES
 
@@ -55,10 +58,26 @@ def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path
     try:
         return _kept(cache_folder() / FOLDER)
     except OSError as error:
-        user = str(os.getuid()) if hasattr(os, "getuid") else "cache"  # others share the folder for temporary files
-        spare = Path(tempfile.gettempdir()) / f"yolomix-{user}"
+        spare = _spare_folder()
         LOGGER.warning("cannot keep the sample dataset in %s (%s); it goes to %s", cache_folder(), error, spare)
         return _kept(spare / FOLDER)
+
+
+@functools.cache
+def _spare_folder() -> Path:
+    """A folder of this process's own, gone when it ends.
+
+    Everybody may write into the folder for temporary files, so a name there that can be guessed may be a stranger's.
+    """
+    folder = tempfile.mkdtemp(prefix="yolomix-")
+    owner = os.getpid()  # a forked child inherits the exit handler, and the folder is not its own
+
+    def _remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(_remove)
+    return Path(folder)
 
 
 def cache_folder() -> Path:
@@ -100,9 +119,9 @@ def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
             drawn = labelled_image(seed(split, i))
             # Not cv2.imwrite, which on Windows cannot open a path with non-ASCII letters.
             _, encoded = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            (images / f"{i:04d}.jpg").write_bytes(encoded.tobytes())
-            (labels / f"{i:04d}.txt").write_text(drawn.label, encoding="utf-8")
-    return _describe(folder, splits)
+            files.write(images / f"{i:04d}.jpg", encoded.tobytes(), flush=False)
+            files.write_text(labels / f"{i:04d}.txt", drawn.label, flush=False)
+    return files.write_text(folder / "data.yaml", _dataset_yaml(splits), flush=False)
 
 
 def seed(split: str, index: int) -> int:
@@ -114,17 +133,15 @@ def seed(split: str, index: int) -> int:
     return 1_000_000 * [*SPLITS].index(split) + index
 
 
-def _describe(folder: Path, splits: Mapping[str, int]) -> Path:
-    """Write the dataset YAML."""
+def _dataset_yaml(splits: Mapping[str, int]) -> str:
+    """The text of the dataset YAML."""
     lines = ["# The sample dataset of yolomix, rendered by yolomix.data: boxes and polygons of the same images."]
     for split in splits:
         lines.append(f"{split}: images/{split}")
     lines.append("names:")
     for i, kind in enumerate(CLASSES):
         lines.append(f"  {i}: {kind.name}")
-    file = folder / "data.yaml"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    return "\n".join(lines) + "\n"
 
 
 def _kept(folder: Path) -> Path:
@@ -132,14 +149,15 @@ def _kept(folder: Path) -> Path:
     if _whole(folder):
         return folder / "data.yaml"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    _remove_leftovers(folder)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-{os.getpid()}-", dir=folder.parent))
     try:
         LOGGER.info("rendering the sample dataset into %s", folder)
         render(aside / "new")
         try:
             if folder.exists() and not _whole(folder):
                 folder.rename(aside / "broken")
-            (aside / "new").rename(folder)
+            files.publish(aside / "new", folder)
         except OSError:  # another process was quicker, or the folder cannot be written
             if not _whole(folder):
                 raise
@@ -149,10 +167,24 @@ def _kept(folder: Path) -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the dataset YAML and all images and labels are there."""
+    """Whether the dataset YAML is the one that is rendered, and all images and labels are there and hold something.
+
+    Nothing that is found decides what runs: Ultralytics executes a ``download:`` line of a dataset YAML.
+    """
+    file = folder / "data.yaml"
+    if not file.is_file() or file.read_bytes() != _dataset_yaml(SPLITS).encode("utf-8"):
+        return False
     for split, count in SPLITS.items():
-        images = [*(folder / "images" / split).glob("*.jpg")]
-        labels = [*(folder / "labels" / split).glob("*.txt")]
-        if not len(images) == len(labels) == count:
-            return False
-    return (folder / "data.yaml").is_file()
+        for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
+            found = [*(folder / kind / split).glob(f"*{suffix}")]
+            if len(found) != count or not all(path.stat().st_size for path in found):
+                return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes were rendering; those that still run keep theirs."""
+    for path in folder.parent.glob(f"{folder.name}-*"):
+        pid = path.name.removeprefix(f"{folder.name}-").split("-")[0]
+        if pid.isdecimal() and not files.runs(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)

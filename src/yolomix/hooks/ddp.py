@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import distributed as dist
 
+from yolomix import files
 from yolomix.nn.registry import BLOCKS
 
 MAIN = 'if __name__ == "__main__":\n'
@@ -32,7 +33,7 @@ def generate_ddp_file(native: Callable[..., str], trainer: Any) -> str:
     users = sorted(name for name in modules if name != "__main__" and not name.startswith("yolomix."))
     lines = ["import sys", f"sys.path = {sys.path!r}", *(f"import {name}" for name in ("yolomix", *users))]
     ours = "".join(f"    {line}\n" for line in lines)
-    Path(file).write_text(text.replace(MAIN, MAIN + ours, 1), encoding="utf-8")
+    files.write_text(file, text.replace(MAIN, MAIN + ours, 1))
     return file
 
 
@@ -88,5 +89,5 @@ def _share(file: Path) -> None:
     dist.broadcast_object_list(content, src=0)
     if content[0] is not None and os.environ["LOCAL_RANK"] == "0" and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content[0])
+        files.write(file, content[0])
     dist.barrier()

@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import RANK
 
-from yolomix import transferring
+from yolomix import files, transferring
 from yolomix.host.weights import Model, is_layered
 from yolomix.surgery.report import Report
 
@@ -47,7 +47,11 @@ def setup_model(native: Callable[..., Any], trainer: Any) -> Any:
     report = report_of(trainer.model) if isinstance(trainer.model, nn.Module) else None
     if report is not None and RANK in (-1, 0):
         trainer.wdir.mkdir(parents=True, exist_ok=True)
-        report.save(trainer.wdir / REPORT)
+        try:
+            files.check_ours(trainer.wdir / REPORT)
+            report.save(trainer.wdir / REPORT)
+        except OSError as error:  # no reason to give up a training
+            tasks.LOGGER.warning(f"yolomix: the report of the transfer is not kept: {error}")
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from copy import deepcopy
@@ -30,14 +31,26 @@ def yaml_model_load(native: Callable[..., dict[str, Any]], path: str | Path) -> 
 
 
 def model_file(native: Callable[..., Any], model: str | Path = "yolo11n") -> Any:
-    """``check_model_file_from_stem``; a graft into a checkpoint is written beside it, and its file is the answer."""
+    """``check_model_file_from_stem``; a graft into a checkpoint is written beside it, and its file is the answer.
+
+    What is in the file decides whether it is the graft, not its name or date.
+
+    Raises:
+        FileExistsError: a file of that name was not written for a graft, or has been trained since.
+    """
     name = names.resolve(model)
     if not (name.grafts and name.has_weights):
         return native(model)
+    plan = editing.edit(name.text).plan()
     base = Path(name.base)
-    file = base.with_name(re.sub(r'[*?:"<>|]', "-", f"{base.stem}{grammar.written(name.grafts)}") + ".pt")
-    outdated = file.is_file() and base.is_file() and base.stat().st_mtime > file.stat().st_mtime
-    if outdated or not file.is_file():
-        made = editing.edit(name.text).apply(file)
+    stem = f"{base.stem}{grammar.written(name.grafts)}"
+    file = base.with_name(re.sub(r'[~*?:"<>|]', _escaped, stem) + ".pt")
+    if not os.path.lexists(file) or not plan.is_in(file):
+        made = plan.apply(file)
         tasks.LOGGER.info(f"yolomix: wrote {file}; {made.report.summary if made.report else ''}")
     return str(file)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """A character that not every file system takes, written so that two names never become one."""
+    return f"~{ord(character[0]):02X}"

@@ -156,6 +156,8 @@ def _readings(stem: str) -> Iterator[tuple[str, str]]:
     yield stem, ""
     if match := re.fullmatch(r"(yolo(?:e-)?v?\d+)([a-z])(-.*)?", stem):
         yield match[1] + (match[3] or ""), match[2]
+    elif match := re.fullmatch(r"(.*?\d)([nslmx])(.*)", stem):  # as Ultralytics finds the file of any other name
+        yield match[1] + match[3], match[2]
     parts = stem.split("-")
     for k, part in enumerate(parts):
         if len(part) == 1:

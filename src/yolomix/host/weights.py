@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,11 @@ import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
 
+from yolomix import files
 from yolomix.host import original
+
+Record = dict[str, str]
+RECORD = "yolomix"  # the key of a checkpoint that holds it
 
 Model = Any  # a model of Ultralytics: an nn.Module that keeps its layers in ``model``
 
@@ -69,14 +75,21 @@ def load_by_name(target: Model, source: Model) -> None:
     original.native(tasks, "BaseModel.load")(target, source, verbose=False)
 
 
-def write(model: Model, file: str | Path) -> Path:
+def write(model: Model, file: str | Path, record: Record | None = None) -> Path:
     """Save a model as a checkpoint that stock Ultralytics predicts with and trains from.
 
-    >>> file = write(from_yaml("yolov8n-cls.yaml"), "start.pt")
-    >>> is_finished(file), read(file).task
-    (True, 'classify')
+    >>> file = write(from_yaml("yolov8n-cls.yaml"), "start.pt", {"base": "of what"})
+    >>> is_finished(file), read(file).task, record_of(file)["base"]
+    (True, 'classify', 'of what')
+
+    Args:
+        model: what is saved.
+        file: its name.
+        record: what :func:`record_of` will find in the file, as long as its weights are these.
+
+    Raises:
+        OSError: the file cannot be written; what stood there is untouched.
     """
-    path = Path(file)
     args = getattr(model, "args", {})
     settings = args if isinstance(args, dict) else vars(args)
     content = {
@@ -90,8 +103,20 @@ def write(model: Model, file: str | Path) -> Path:
         "date": datetime.now(UTC).isoformat(),
         "version": ultralytics.__version__,
     }
-    torch.save(content, path)
-    return path
+    if record is not None:
+        content[RECORD] = {**record, "weights": _digest(model)}
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return files.write(file, buffer.getvalue())
+
+
+def record_of(file: str | Path) -> Record | None:
+    """What :func:`write` recorded in a checkpoint; None without a record, or if its weights have changed since."""
+    model, content = _loaded(file)
+    record = content.get(RECORD)
+    if not isinstance(record, dict) or record.get("weights") != _digest(model):
+        return None
+    return record
 
 
 def is_layered(model: Any) -> bool:
@@ -101,6 +126,15 @@ def is_layered(model: Any) -> bool:
     (True, False)
     """
     return isinstance(getattr(model, "model", None), nn.Sequential)
+
+
+def _digest(model: Model) -> str:
+    """The SHA-256 of a model's tensors, as they are in float32."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _loaded(file: str | Path) -> Any:

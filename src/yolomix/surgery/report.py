@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from yolomix import files
 from yolomix.surgery.table import table
 
 SHOWN = 8  # layers in a warning
@@ -178,9 +179,7 @@ class Report:
         for fate in Fate:
             if fate is not Fate.COPIED:  # what was copied is in the table
                 lines += [f"{fate}: {t.name} {t.why}".rstrip() for t in self.of(fate)]
-        path = Path(file)
-        path.write_text("\n".join(lines) + "\n", "utf-8")
-        return path
+        return files.write_signed(file, "\n".join(lines) + "\n")
 
 
 def _by_layer(tensors: Iterable[Outcome]) -> dict[str, list[Outcome]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from yolomix.surgery.graph import Layer
 
-CHANGED = "changed by yolomix"  # in the first line of every file written here
 NOT_WRITTEN = ("backbone", "head", "scale", "yaml_file")  # rows have a form of their own, Ultralytics sets the others
 
 
@@ -52,11 +50,6 @@ def text(model: dict[str, Any], layers: Sequence[Layer], remark: str) -> str:
         for row in model[part]:
             lines.append(f"  - {_flow(row)} # {_remark(next(remaining))}")
     return "\n".join(lines) + "\n"
-
-
-def is_written(file: Path) -> bool:
-    """Whether a file is one that was written here, and may be written anew."""
-    return CHANGED in file.read_text("utf-8").partition("\n")[0]
 
 
 def _pair(key: str, value: Any) -> list[str]:

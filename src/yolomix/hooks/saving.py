@@ -1,0 +1,66 @@
+"""Checkpoints that Ultralytics writes during a training, whole or not at all: a full disk keeps the last good one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER
+
+from yolomix import files
+
+PATHS = ("last", "best", "wdir")  # where a trainer writes: two files, and the folder of those of single epochs
+
+
+class _WholePath(type(Path())):  # type: ignore[misc]  # the path class of this system
+    """A path whose content is replaced in one step; so are those of files below it."""
+
+    def write_bytes(self, data: bytes) -> int:
+        files.write(Path(self), bytes(data))
+        return len(data)
+
+
+def save_model(native: Callable[..., Any], trainer: Any) -> Any:
+    """``BaseTrainer.save_model``, which otherwise opens ``last.pt`` and ``best.pt`` and writes into them."""
+    given = {name: getattr(trainer, name) for name in PATHS}
+    for name, path in given.items():
+        setattr(trainer, name, _WholePath(path))
+    try:
+        return native(trainer)
+    finally:
+        for name, path in given.items():  # as they were: others compare and pickle them
+            setattr(trainer, name, path)
+
+
+def strip_optimizer(native: Callable[..., Any], f: str | Path = "best.pt", s: str = "", *args: Any, **more: Any) -> Any:
+    """``strip_optimizer``, which otherwise writes the finished checkpoint over the one that it was read from."""
+    target = Path(s or f)
+    aside = target.with_name(f".{target.name}{files.ASIDE}{os.getpid()}-stripped.pt")
+    try:
+        with _said_without(f" saved as {aside}," if not s else "", str(aside), s):
+            result = native(f, str(aside), *args, **more)
+        if aside.exists():  # nothing is written from a file that is no checkpoint
+            files.write(target, aside.read_bytes())
+    finally:
+        aside.unlink(missing_ok=True)
+    return result
+
+
+@contextmanager
+def _said_without(words: str, aside: str, name: str) -> Iterator[None]:
+    """Keep the name of the file aside out of what Ultralytics logs."""
+
+    def _rewrite(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        record.msg, record.args = text.replace(words, "").replace(aside, name), ()
+        return True
+
+    LOGGER.addFilter(_rewrite)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(_rewrite)

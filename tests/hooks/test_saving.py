@@ -1,0 +1,69 @@
+"""What a training writes is whole or not there, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import yolomix
+from yolomix import files
+from yolomix.hooks import saving
+
+
+def trainer_in(folder: Path) -> SimpleNamespace:
+    return SimpleNamespace(last=folder / "last.pt", best=folder / "best.pt", wdir=folder)
+
+
+def native(trainer) -> None:
+    for file in (trainer.last, trainer.best, trainer.wdir / "epoch3.pt"):
+        file.write_bytes(b"new")
+
+
+def test_every_checkpoint_is_replaced_in_one_step(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(files.os, "replace", lambda a, b: written.append(Path(b).name) or os.rename(a, b))
+    trainer = trainer_in(tmp_path)
+    saving.save_model(native, trainer)
+    assert written == ["last.pt", "best.pt", "epoch3.pt"]
+    assert type(trainer.last) is type(trainer.wdir) is type(tmp_path)
+    assert pickle.loads(pickle.dumps(trainer.last)) == tmp_path / "last.pt"
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    (tmp_path / "last.pt").write_bytes(b"good")
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+    trainer = trainer_in(tmp_path)
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt: No space left on device"):
+        saving.save_model(native, trainer)
+    assert (tmp_path / "last.pt").read_bytes() == b"good"
+    assert type(trainer.last) is type(tmp_path)
+
+
+def test_a_training_writes_through_it(tiny, settings, tmp_path, monkeypatch, caplog):
+    written = []
+    whole = files.write
+    monkeypatch.setattr(files, "write", lambda path, *args: written.append(Path(path).name) or whole(path, *args))
+    with caplog.at_level(logging.INFO):
+        yolomix.YOLO(tiny).train(**settings, epochs=1, project=str(tmp_path), name="run")
+    assert written.count("last.pt") == written.count("best.pt") == 2  # at the epoch's end, and stripped
+    left = [file.name for file in (tmp_path / "run" / "weights").iterdir()]
+    assert sorted(left) == ["best.pt", "last.pt"]
+    assert "Optimizer stripped from" in caplog.text
+    assert files.ASIDE not in caplog.text
+
+
+def test_stripping_what_is_no_checkpoint_changes_nothing(tmp_path):
+    from ultralytics.engine import trainer
+
+    file = tmp_path / "a.pt"
+    torch.save([1, 2], file)
+    before = file.read_bytes()
+    trainer.strip_optimizer(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
