@@ -58,9 +58,9 @@ TABLE = {
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in FILES:
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("backbone: []\nhead: []\n")
+        (tmp_path / name).write_text("backbone: []\nhead: []\n")
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
 
 
 @pytest.mark.parametrize("name", TABLE)
