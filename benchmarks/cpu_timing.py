@@ -1,4 +1,4 @@
-"""Timing on a CPU: in turn, in process CPU time, with peak memory, and the limits of the machine in the same run."""
+"""Timing on a CPU: contestants in turn, in CPU time, with peak memory and the limits of the machine in the same run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Timing:
 
 
 def clock() -> tuple[str, Callable[[], float]]:
-    """CPU time of the process on one thread, which neighbours do not lengthen; wall-clock time on several."""
+    """CPU time of the process on one thread, which other processes do not lengthen; wall-clock time on several."""
     return ("cpu", time.process_time) if torch.get_num_threads() == 1 else ("wall", time.perf_counter)
 
 

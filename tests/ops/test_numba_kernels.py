@@ -95,9 +95,9 @@ MARGIN = 64
 
 
 def guarded(kernel, args, tasks):
-    """Run the tasks with every array in the middle of a larger one; a number written beside it is an error.
+    """Run the tasks with every array in the middle of a larger one of NaN; a value written outside is an error.
 
-    What lies beside is not a number, so that reading it spoils the results.
+    A value read outside spoils the results.
     """
     inside = []
 

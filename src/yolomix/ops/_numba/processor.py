@@ -10,7 +10,7 @@ from numba.core.codegen import get_host_cpu_features
 def compiles_for(feature: str) -> bool:
     """Whether Numba compiles for processors with this feature. The processor at hand may have more of them.
 
-    >>> compiles_for("warp-drive")
+    >>> compiles_for("no-such-feature")
     False
     """
     return f"+{feature}" in _features().split(",")
