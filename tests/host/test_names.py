@@ -10,16 +10,8 @@ from yolomix import models
 from yolomix.host.names import Kind, described, near, resolve
 from yolomix.surgery.grammar import GraftNameError
 
-FILES = (
-    "my11.yaml",
-    "mine.yaml",
-    "yolo11-own.yaml",
-    "yolo8n-a.yml",
-    "best.pt",
-    "a+b.pt",
-    "best.onnx",
-    "best_openvino_model/x.bin",
-)
+FILES = ("my11.yaml", "mine.yaml", "yolo11-own.yaml", "yolo8n-a.yml", "best.pt", "a+b.pt", "best.onnx")
+FOLDERS = ("best_openvino_model",)
 
 # name: kind, file (relative; ZOO: packaged; None: only Ultralytics can know), scale letter, blocks that are grafted
 TABLE = {
