@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
+import zipfile
 
 import pytest
 import torch
@@ -58,22 +60,45 @@ def files(folder):
     (folder / "empty.pt").write_bytes(b"")
     (folder / "cut.pt").write_bytes((folder / "nested.pt").read_bytes()[:300])
     torch.save([torch.zeros(1)], folder / "list.pt")
+    (folder / "pickle.pt").write_bytes(pickle.dumps({"a": 1}))
+    for name, entry in (("zip", "x/data.pkl"), ("other_zip", "readme")):
+        with zipfile.ZipFile(folder / f"{name}.pt", "w") as archive:
+            archive.writestr(entry, b"junk")
+    whole = bytearray((folder / "nested.pt").read_bytes())
+    at = whole.index(b"collections") - 4
+    whole[at : at + 30] = bytes(30)
+    (folder / "flipped.pt").write_bytes(whole)
     return {
         "weights": r"weights.pt holds no model but 2 tensors \(a state dict\): build the model from its YAML",
         "nested": r"nested.pt holds no model but 2 tensors \(a state dict\): build the model from its YAML",
         "empty_dict": r"empty_dict.pt holds no model but dict with epoch, names; a checkpoint is a file that training",
-        "text": r"text.pt (cannot be read as a|is not a loadable) checkpoint",
-        "empty": r"empty.pt (cannot be read as a|is not a loadable) checkpoint",
-        "cut": r"cut.pt (cannot be read as a|is not a loadable) checkpoint",
+        "text": r"text.pt cannot be read as a checkpoint: UnpicklingError",
+        "empty": r"empty.pt cannot be read as a checkpoint: EOFError: Ran out of input",
+        "cut": r"cut.pt cannot be read as a checkpoint: RuntimeError: PytorchStreamReader failed",
+        "pickle": r"pickle.pt cannot be read as a checkpoint: RuntimeError: Invalid magic number; corrupt file",
+        "zip": r"zip.pt cannot be read as a checkpoint: RuntimeError: ",
+        "other_zip": r"other_zip.pt cannot be read as a checkpoint: RuntimeError: ",
+        "flipped": r"flipped.pt cannot be read as a checkpoint: ",
         "list": r"list.pt cannot be read as a checkpoint: AttributeError: 'list' object has no attribute 'model'",
     }
 
 
-@pytest.mark.parametrize("name", ["weights", "nested", "empty_dict", "text", "empty", "cut", "list"])
+NAMES = ("weights", "nested", "empty_dict", "text", "empty", "cut", "list", "pickle", "zip", "other_zip", "flipped")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_file_that_is_no_checkpoint(tmp_path, name):
     said = files(tmp_path)[name]
-    with pytest.raises(TypeError, match=said):
-        yolomix.YOLO(tmp_path / f"{name}.pt")
+    for open_it in (yolomix.YOLO, yolomix.edit):
+        with pytest.raises(TypeError, match=said) as error:
+            open_it(tmp_path / f"{name}.pt")
+        assert "official Ultralytics model" not in str(error.value)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    (tmp_path / "folder.pt").mkdir()
+    with pytest.raises(TypeError, match=r"folder\.pt is a folder; a checkpoint is a file that training wrote"):
+        yolomix.YOLO(tmp_path / "folder.pt")
 
 
 def test_a_class_that_cannot_be_imported(tmp_path, monkeypatch):

@@ -88,3 +88,15 @@ def test_a_name_that_nobody_has_shows_near_ones() -> None:
     with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla\.yaml' .*, which has yolo11-mlla"):
         described("yolo11n-mla.yaml")
     assert near("unlike-anything-else.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [("nc: 2\n", "nc"), ("", "nothing"), ("backbone: []\nnc: 1\n", "backbone, nc"), ("head: 3\n", "head")],
+)
+def test_a_yaml_that_describes_no_model(text: str, has: str) -> None:
+    Path("other.yaml").write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"other\.yaml is no model YAML: it needs 'backbone' and 'head', .* has {has}"
+    ):
+        described("other.yaml")

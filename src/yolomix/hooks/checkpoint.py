@@ -6,8 +6,8 @@ Around ``ultralytics.nn.tasks.torch_safe_load``, through which every checkpoint 
 from __future__ import annotations
 
 import importlib
-import pickle
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ def torch_safe_load(
         TypeError: the file is no checkpoint; the text says what it is instead.
         ModuleNotFoundError: a block's own module cannot be imported.
     """
+    if Path(weight).is_dir():
+        raise TypeError(f"{weight} is a folder; {NEEDED}")
     if foreign.is_foreign(weight):
         return foreign.checkpoint(weight), str(weight)
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
@@ -44,9 +46,9 @@ def torch_safe_load(
             "imported, or name its folder in PYTHONPATH",
             name=error.name,
         ) from error
-    except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, RuntimeError, ValueError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:
         raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
     if not isinstance(checkpoint.get("ema") or checkpoint.get("model"), nn.Module):
         raise TypeError(f"{weight} holds no model but {_contents(checkpoint)}; {NEEDED}")
@@ -72,10 +74,25 @@ def module_classes() -> Iterator[type[nn.Module]]:
                 yield value
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, AttributeError) and "Can't get attribute" in str(error):
+def _reason(error: BaseException) -> str:
+    """What is wrong with a file, without the advice of others to download another model."""
+    text = str(error)
+    if "is not a loadable checkpoint" in text and error.__cause__ is not None:
+        return _reason(error.__cause__)
+    if isinstance(error, TypeError) and "types outside the supported" in text:
+        named = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+        return (
+            f"it refers to {named[1] if named else 'a class'}, which weights-only loading does not know. Import or "
+            "register what it belongs to first, or unset ULTRALYTICS_SAFE_LOAD if you trust who made the file"
+        )
+    if isinstance(error, AttributeError) and "Can't get attribute" in text:
         return f"{error}. The class was defined where it cannot be imported; move it to a module and import that first"
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty file'}"
+    if "TorchScript archive" in text:
+        return "it is a TorchScript archive, which is opened as NAME.torchscript"
+    if not text:
+        return type(error).__name__
+    first = text.splitlines()[0].removeprefix("ERROR ❌️ ")
+    return f"{type(error).__name__}: {first.partition(' This is an internal miniz error')[0]}"
 
 
 def _contents(checkpoint: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ tensors and the model YAML that remain are enough to rebuild the model from our 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import zipfile
@@ -79,9 +80,7 @@ class Foreign:
 
 def is_foreign(file: str | Path) -> bool:
     """Whether a file is a checkpoint of the fork: a zip whose pickle names the fork's modules. Nothing is loaded."""
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
+    with contextlib.suppress(OSError, zipfile.BadZipFile, RuntimeError), zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             # torch.save compresses nothing: a small entry that grows while it is read is not its work.
             stored = entry.compress_type == zipfile.ZIP_STORED

@@ -108,9 +108,17 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
     """
     found = resolve(name)
     if found.file is None or (not found.scale and found.kind is Kind.YAML):
-        return _natively(native or _native(), name)
-    model: dict[str, Any] = yaml.safe_load(found.file.read_text(encoding="utf-8"))
-    return {**model, "scale": found.scale, "yaml_file": str(name)}
+        model = _natively(native or _native(), name)
+    else:
+        model = yaml.safe_load(found.file.read_text(encoding="utf-8"))
+    if not isinstance(model, dict) or not all(isinstance(model.get(part), list) for part in ("backbone", "head")):
+        has = ", ".join(map(str, model)) if isinstance(model, dict) else type(model).__name__
+        raise ValueError(
+            f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
+        )
+    if found.scale:
+        model = {**model, "scale": found.scale}
+    return {"scale": "", **model, "yaml_file": str(name)}
 
 
 def near(name: str) -> list[str]:
