@@ -112,7 +112,9 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
     else:
         model = yaml.safe_load(found.file.read_text(encoding="utf-8"))
     if not isinstance(model, dict) or not all(isinstance(model.get(part), list) for part in ("backbone", "head")):
-        has = ", ".join(map(str, model)) if isinstance(model, dict) else type(model).__name__
+        has = type(model).__name__
+        if isinstance(model, dict):
+            has = ", ".join(str(key) for key in model if key not in ("scale", "yaml_file"))  # set by who read it
         raise ValueError(
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
