@@ -3,13 +3,12 @@
 Parity with float64 first, on every stage: a wrong answer is never timed. Then the operators at Mamba-YOLO-T's stages S1
 to S4, batch 32, 8 and 1, float32 and bfloat16, forward and with gradients, against plain PyTorch, the four-copy
 pipeline of the official code, and mamba_ssm if it is installed; then whole detectors. The limits of the device
-(copying, exponentials) are measured in the same run, and ``share`` is how much of the larger one a row reaches. What
-could not be measured is a row with the reason.
+(copying, exponentials) are measured in the same run, and ``share`` is the fraction of the larger one that a row
+reaches. What could not be measured is a row with the reason.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import gpu_models, gpu_ops
+from benchmarks import gpu_command, gpu_models, gpu_ops
 from benchmarks.gpu_timing import Timing, copy_rate, exponential_rate, measure
 from yolomix.records import Conditions
 
@@ -128,15 +127,10 @@ def detectors(results: Results) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run everything; exit code 1 if an answer of ours was wrong, 2 without a GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
-    options = parser.parse_args(argv)
-    if not torch.cuda.is_available():
-        print(
-            "benchmarks.gpu needs a GPU that PyTorch can use, and torch.cuda.is_available() is False", file=sys.stderr
-        )
-        return 2
-    results = Results(options.out)
+    out = gpu_command.output("benchmarks.gpu", __doc__, argv)
+    if out is None:
+        return gpu_command.NO_GPU
+    results = Results(out)
     copy, exponentials = copy_rate(), exponential_rate()
     results.add({"what": "limit", "mode": "copy", "note": f"{copy / 1e9:.3f} TB/s read and written"}, None)
     results.add({"what": "limit", "mode": "exp2", "note": f"{exponentials / 1e9:.3f} T/s"}, None)

@@ -1,12 +1,11 @@
 """Mixed precision on a GPU, every family: ``python -m benchmarks.gpu_amp --out amp.csv``.
 
 Each detector trains 200 steps on the sample dataset in float32 and again with AMP, from the same weights on the same
-images. The file has a row per step with both losses. Exit code 1 if one was not a number or a training failed.
+images. The file has a row per training step with both losses. Exit code 1 if one was not finite or a training failed.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import logging
@@ -17,15 +16,15 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
+from benchmarks import gpu_command
 
 MODELS = ("yolo11n", "mamba-yolo-t", "yolov8n-vmamba", "yolov8n-vim", "yolo11n-assg", "yolo11n-mlla", "yolo11n-halo")
 STEPS = 200
-SHOWN = 20  # steps at each end whose mean is printed
+SHOWN = 20  # training steps at each end whose mean is printed
 RECIPE: dict[str, Any] = {
     "imgsz": 320,
     "batch": 8,
-    "nbs": 8,  # a step per batch
+    "nbs": 8,  # a training step per batch
     "optimizer": "AdamW",
     "lr0": 0.001,
     "seed": 0,
@@ -66,16 +65,11 @@ def losses(name: str, steps: int, amp: bool, **recipe: Any) -> list[float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Train everything twice; exit code 2 without a GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_amp", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
-    options = parser.parse_args(argv)
-    if not torch.cuda.is_available():
-        print(
-            "benchmarks.gpu_amp needs a GPU that PyTorch can use: torch.cuda.is_available() is False", file=sys.stderr
-        )
-        return 2
+    out = gpu_command.output("benchmarks.gpu_amp", __doc__, argv)
+    if out is None:
+        return gpu_command.NO_GPU
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
-    return compare(options.out, MODELS, STEPS, device=0, **RECIPE)
+    return compare(out, MODELS, STEPS, device=0, **RECIPE)
 
 
 def compare(out: Path, models: tuple[str, ...], steps: int, **recipe: Any) -> int:
@@ -97,7 +91,7 @@ def compare(out: Path, models: tuple[str, ...], steps: int, **recipe: Any) -> in
             broken = sum(not math.isfinite(x) for x in single + mixed) + 2 * steps - len(single) - len(mixed)
             finite &= broken == 0
             ends = [f"{fmean(x[:SHOWN]):.3f} -> {fmean(x[-SHOWN:]):.3f}" for x in (single, mixed)]
-            print(f"{name}: float32 {ends[0]}, AMP {ends[1]}, {broken} losses missing or not a number", flush=True)
+            print(f"{name}: float32 {ends[0]}, AMP {ends[1]}, {broken} losses missing or not finite", flush=True)
     return 0 if finite else 1
 
 

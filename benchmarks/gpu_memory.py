@@ -1,4 +1,4 @@
-"""Memory of the four-direction scan with gradients, counted without a GPU: ``python -m benchmarks.gpu_memory``.
+"""Memory of the 2D selective scan with gradients, counted without a GPU: ``python -m benchmarks.gpu_memory``.
 
 Both pipelines run on PyTorch's ``meta`` device, where a tensor has a size and no memory, with kernels that do nothing;
 what is alive at the peak beside the arguments is what a GPU with as many multiprocessors would hold. Batch 32, the
@@ -56,18 +56,20 @@ class Peak(TorchDispatchMode):
 
 
 class OfficialScan(torch.autograd.Function):
-    """What mamba_ssm's extension allocates for real A and B, C of each step (csrc/selective_scan/selective_scan.cpp).
+    """What mamba_ssm's extension allocates for real A, and B and C that vary with the time step.
 
-    Forward: outputs, and two numbers per state for every 2048 steps. Backward: gradients, those of B and C in float32
-    before they take the type of B and C.
+    Source: csrc/selective_scan/selective_scan.cpp.
+
+    Forward: outputs, and two values per state for every 2048 time steps. Backward: gradients; those of B and C are in
+    float32 before they take the type of B and C.
     """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
         """Outputs, (B, D, L)."""
         chunks = -(-u.shape[2] // 2048)
-        marks = u.new_empty((u.shape[0], u.shape[1], chunks, 2 * A.shape[1]), dtype=torch.float32)
-        ctx.save_for_backward(u, delta, A, B, C, D, bias, marks)
+        ckpts = u.new_empty((u.shape[0], u.shape[1], chunks, 2 * A.shape[1]), dtype=torch.float32)
+        ctx.save_for_backward(u, delta, A, B, C, D, bias, ckpts)
         return torch.empty_like(u)
 
     @staticmethod
@@ -100,8 +102,8 @@ def megabytes(shape: str, dtype: torch.dtype) -> tuple[float, float]:
     with patch.object(gpu_ops, "DEVICE", "meta"):
         arguments = gpu_ops.Problem("ss2d", shape, BATCH, dtype).arguments(False)
     with without_kernels(), Peak(arguments) as ours:
-        out, marks = triton_gpu.ss2d_op._init_fn(*arguments, True)
-        triton_gpu.ss2d_backward_op._init_fn(torch.empty_like(out), *arguments, marks)
+        out, ckpts = triton_gpu.ss2d_op._init_fn(*arguments, True)
+        triton_gpu.ss2d_backward_op._init_fn(torch.empty_like(out), *arguments, ckpts)
     leaves = [x.requires_grad_() for x in arguments]
     with Peak(leaves) as theirs:
         out = four_copy(*leaves, scan=OfficialScan.apply)

@@ -15,7 +15,8 @@ from yolomix.ops.selective_scan import selective_scan
 from yolomix.ops.ss2d import ss2d
 
 Function = Callable[..., Tensor]
-SHAPES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}  # channels, side, rank
+# channels, height and width, rank
+SHAPES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}
 STATES = 16
 CHANNELS_LAST = "scan, channels last"
 DEVICE = "cuda"
@@ -77,8 +78,8 @@ class Problem:
     dtype: torch.dtype
 
     @property
-    def cells(self) -> int:
-        """Cells of the map."""
+    def length(self) -> int:
+        """Time steps of a sequence, as many as the feature map has spatial positions."""
         return int(SHAPES[self.shape][1]) ** 2
 
     def arguments(self, grad: bool) -> list[Tensor]:
@@ -92,27 +93,27 @@ class Problem:
             weights = [random(4, rank + 2 * STATES, channels) / channels**0.5, random(4, channels, rank) / 4]
             found = [x, *weights, random(4, channels) / 2 - 4, A, torch.ones(4 * channels, device=DEVICE)]
         else:
-            u, delta = (random(self.batch, 4 * channels, self.cells).to(self.dtype) for _ in range(2))
+            u, delta = (random(self.batch, 4 * channels, self.length).to(self.dtype) for _ in range(2))
             if self.op == CHANNELS_LAST:
                 u, delta = (x.mT.contiguous().mT for x in (u, delta))
-            B, C = (random(self.batch, 4, STATES, self.cells).to(self.dtype) for _ in range(2))
+            B, C = (random(self.batch, 4, STATES, self.length).to(self.dtype) for _ in range(2))
             bias = random(4 * channels) / 2 - 4
             found = [u, delta, A, B, C, torch.ones(4 * channels, device=DEVICE), bias]
         return [t.requires_grad_(grad) for t in found]
 
     def exponentials(self, backward: bool) -> int:
-        """What the recurrence needs at least: one per state and step, and two per step for the step size.
+        """What the recurrence needs at least: one per state and time step, and two per time step for its step size.
 
         Three times that with gradients: the states are computed again, and walked back.
         """
-        steps = self.batch * 4 * SHAPES[self.shape][0] * self.cells
-        return steps * (STATES + 2) * (3 if backward else 1)
+        step_sizes = self.batch * 4 * SHAPES[self.shape][0] * self.length
+        return step_sizes * (STATES + 2) * (3 if backward else 1)
 
     def bytes(self, backward: bool) -> int:
         """What has to pass through memory at least: every argument once, the result once; gradients likewise."""
         size = torch.tensor([], dtype=self.dtype).element_size()
         channels = SHAPES[self.shape][0]
-        values = self.batch * self.cells
+        values = self.batch * self.length
         if self.op == "ss2d":
             forward = values * channels * (size + 4)
             return forward + values * channels * (4 + 2 * size) if backward else forward

@@ -1,4 +1,4 @@
-"""The comparison of AMP with float32 as far as a CPU can run it: real steps of a detector, and its verdict."""
+"""The comparison of AMP with float32 as far as a CPU can run it: real training steps of a detector, and its verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tiny import write_dataset
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    """A few steps on pictures of 32 pixels."""
+    """A few training steps on images of 32 pixels."""
     data = write_dataset(tmp_path / "data")
     monkeypatch.setattr("yolomix.data.sample_dataset", lambda: data)
     return gpu_amp.RECIPE | {"imgsz": 32, "batch": 2, "device": "cpu"}
@@ -39,11 +39,11 @@ def test_losses_become_rows(tmp_path, monkeypatch, capsys):
     assert "one: float32 1.000 -> 1.000, AMP 2.000 -> 2.000, 0 losses missing" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("found", [[1.0, math.nan, 1.0], [1.0, 1.0]], ids=["not a number", "stopped early"])
-def test_a_loss_that_is_missing_or_not_a_number_fails(tmp_path, monkeypatch, capsys, found):
+@pytest.mark.parametrize("found", [[1.0, math.nan, 1.0], [1.0, 1.0]], ids=["not finite", "stopped early"])
+def test_a_loss_that_is_missing_or_not_finite_fails(tmp_path, monkeypatch, capsys, found):
     monkeypatch.setattr(gpu_amp, "losses", lambda name, steps, amp: found if amp else [1.0] * 3)
     assert gpu_amp.compare(tmp_path / "amp.csv", ("a model",), 3) == 1
-    assert "1 losses missing or not a number" in capsys.readouterr().out
+    assert "1 losses missing or not finite" in capsys.readouterr().out
 
 
 def test_without_a_gpu_it_says_what_is_missing(tmp_path, capsys, monkeypatch):

@@ -19,7 +19,7 @@ from yolomix.ops.ss2d import ss2d
 
 @pytest.fixture
 def small_cpu(monkeypatch):
-    """Everything on the CPU, with stages of a few cells."""
+    """Everything on the CPU, with stages of a few spatial positions."""
     monkeypatch.setattr(gpu_ops, "DEVICE", "cpu")
     monkeypatch.setattr(gpu_ops, "SHAPES", {"S1": (4, 5, 2), "S4": (6, 3, 2)})
     monkeypatch.setattr(gpu_models, "DEVICE", "cpu")
@@ -28,7 +28,7 @@ def small_cpu(monkeypatch):
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     return gpu.Results(tmp_path / "results.csv")
 
 
@@ -98,7 +98,7 @@ def test_a_row_carries_its_conditions_and_its_share_of_the_limit(results, monkey
     monkeypatch.setattr(gpu, "measure", lambda function: Timing(1.0, 2.0, 3.0, 5, 7.0))
     results.time({"what": "scan"}, lambda: None, 100, floor=0.5)
     row = rows(results)[0]
-    assert (row["ms_p50"], row["share"], row["extra_mb"], row["device"]) == ("2.0000", "0.250", "7.0", "a card")
+    assert (row["ms_p50"], row["share"], row["extra_mb"], row["device"]) == ("2.0000", "0.250", "7.0", "a GPU")
     assert row["torch"] == torch.__version__
 
 

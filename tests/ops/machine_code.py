@@ -48,11 +48,11 @@ class Code:
         return _innermost([body for body in busy if any("STG" in line for line in body)])
 
     def round(self, states: int, rank: int, steps: int) -> float:
-        """Instructions of the smallest loop around all walks, for one of the ``steps`` that it covers, each once.
+        """Instructions of the smallest loop around all walks, for one of the ``steps`` time steps that it covers.
 
-        An innermost loop covers, at a time, the steps that it has exponentials for: one or ``states`` a step, in step
-        sizes or in decays. Without any it multiplies by the ``rank`` numbers of delta once a step. The compiler unrolls
-        the loop over step sizes; what remains of it in a loop of its own does not run.
+        An innermost loop covers, at a time, the time steps that it has exponentials for: one each for a step size, or
+        ``states`` each for decays. Without any it multiplies by the ``rank`` inputs of Δ once a time step. The compiler
+        unrolls the loop over step sizes; what remains of it in a loop of its own does not run.
         """
         walks = self.walks(states)
         outer = min((body for body in self.loops if all(_contains(body, walk) for walk in walks)), key=len)

@@ -45,13 +45,13 @@ def test_map_outputs_and_gradients(case):
     assert max(errors) <= TOLERANCE[MAPS[case].get("dtype", "float32")], errors
 
 
-@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
+@pytest.mark.parametrize("use", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
 @pytest.mark.parametrize(
-    "sizes", [plan.Sizes(1, 1, 5, 8, 0, 1, 27), plan.Sizes(1, 4, 3, 4, 3, 5, 5)], ids=["scan", "map"]
+    "shape", [plan.ScanShape(1, 1, 5, 8, 0, 1, 27), plan.ScanShape(1, 4, 3, 4, 3, 5, 5)], ids=["scan", "map"]
 )
-def test_the_cases_called_chunks_are_cut_into_several(sizes, fill):
+def test_the_cases_called_chunks_are_cut_into_several(shape, use):
     with small(SCANS["chunks"]):
-        assert plan.chunks(sizes, plan.BLOCK, fill, torch.device("cpu"))[0] > 1
+        assert plan.chunks(shape, plan.BLOCK, use, torch.device("cpu"))[0] > 1
 
 
 def test_compiles_into_one_graph_with_equal_gradients():

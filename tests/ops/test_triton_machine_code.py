@@ -1,4 +1,4 @@
-"""The scan kernels compiled for GPUs that are not here: registers, spills, instructions per state and step.
+"""The scan kernels compiled for GPUs that are not here: registers, spills, instructions per state and time step.
 
 What a lane does per element decides the speed: 5 instructions are arithmetic of the recurrence itself, one of them the
 exponential, of which the hardware starts one per eight cycles.
@@ -35,14 +35,14 @@ SCAN = MAP | {"R": 0, "MAP": False}
 ENDS = {"U": plan.UNROLL, "BACK": False}
 FORWARD = {
     "U": plan.UNROLL,
-    "LM": plan.MARK,
+    "CKPT": plan.CKPT,
     "CHUNKED": True,
-    "MARKS": False,
+    "SAVE": False,
     "LAST": False,
     "SKIP": True,
     "GATE": False,
 }
-BACKWARD = {"TS": plan.SEGMENT, "LM": plan.MARK, "CHUNKED": True, "LAST": False, "SKIP": True}
+BACKWARD = {"TS": plan.SEGMENT, "CKPT": plan.CKPT, "CHUNKED": True, "LAST": False, "SKIP": True}
 TYPES = {"float32": {}, "bfloat16": {"p_x": "*bf16", "p_delta": "*bf16", "p_q": "*bf16"}}
 
 
@@ -68,7 +68,7 @@ def test_forward_is_at_most_11_instructions_per_element_and_spills_nothing(built
 
 @pytest.mark.parametrize("rank", [4, 8])
 def test_forward_of_a_training_keeps_to_the_registers_that_it_is_planned_with(built, rank):
-    code = built(scan_forward, MAP | FORWARD | {"R": rank, "MARKS": True})
+    code = built(scan_forward, MAP | FORWARD | {"R": rank, "SAVE": True})
     assert code.registers * plan.BLOCK * plan.TRAINING.warps <= 65536
     assert not code.spills_in_loops
 
@@ -86,7 +86,7 @@ def test_backward_is_at_most_34_instructions_per_element_and_spills_nothing(buil
     code = built(scan_backward, mode | BACKWARD, dtype)
     assert code.spills == 0
     assert len(code.walks(STATES * plan.SEGMENT)) == 2  # forward and back
-    assert code.round(STATES, mode["R"], plan.MARK) / STATES <= 34
+    assert code.round(STATES, mode["R"], plan.CKPT) / STATES <= 34
 
 
 @pytest.mark.parametrize("rank", [8, 16, 32, 64])

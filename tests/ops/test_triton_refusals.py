@@ -11,7 +11,7 @@ triton = pytest.importorskip("triton", reason="refusals of kernels that cannot b
 
 from yolomix.ops import selective_scan  # noqa: E402
 from yolomix.ops._triton import available, plan  # noqa: E402
-from yolomix.ops._triton.plan import Sizes  # noqa: E402
+from yolomix.ops._triton.plan import ScanShape  # noqa: E402
 from yolomix.ops.selective_scan import OPERATOR as SCAN  # noqa: E402
 from yolomix.ops.selective_scan import triton_gpu  # noqa: E402
 from yolomix.ops.selective_scan.inputs import ScanInputs  # noqa: E402
@@ -50,7 +50,7 @@ def test_float64_is_refused_with_what_is_taken():
 
 
 def test_too_many_states_are_refused_with_the_limit():
-    assert "at most 64 states per channel, not 65" in refusals(states=65, matrix=(1, 65, 5))
+    assert "a state size N of at most 64, not 65" in refusals(states=65, matrix=(1, 65, 5))
 
 
 def test_complex_rates_are_refused():
@@ -82,7 +82,7 @@ def test_a_compiler_that_is_named_but_not_there_is_refused(monkeypatch):
 def test_an_old_gpu_is_refused_with_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (6, 1))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
-    assert available.capability_refusal(0) == (
+    assert available._capability_refusal(0) == (
         "it needs a GPU of compute capability 7.5 or newer, and Some GPU has 6.1"
     )
 
@@ -106,47 +106,47 @@ def test_asking_for_triton_on_a_cpu_never_falls_back():
 
 @pytest.mark.parametrize(("states", "padded"), [(1, 2), (2, 2), (3, 4), (16, 16), (20, 32)])
 def test_states_are_padded_to_powers_of_two(states, padded):
-    assert padded == Sizes(1, 1, 8, states, 0, 1, 10).N
+    assert padded == ScanShape(1, 1, 8, states, 0, 1, 10).N
 
 
 @pytest.mark.parametrize(("width", "wide"), [(2**20 - 1, False), (2**20, True)])
-def test_offsets_of_a_large_picture_take_64_bits(width, wide):
-    assert Sizes(1, 4, 128, 8, 4, 16, width).wide is wide
-    assert Sizes(1, 4, 8, 8, 16, 16, width).wide is wide  # rows of 8 + 8 + 16 numbers in each of four directions
-    assert Sizes(1, 1, 128, 8, 0, 1, 16 * width).wide is wide
+def test_offsets_of_a_large_image_take_64_bits(width, wide):
+    assert ScanShape(1, 4, 128, 8, 4, 16, width).wide is wide
+    assert ScanShape(1, 4, 8, 8, 16, 16, width).wide is wide  # 8 + 8 + 16 of B, C and inputs of Δ, four times
+    assert ScanShape(1, 1, 128, 8, 0, 1, 16 * width).wide is wide
 
 
-@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
+@pytest.mark.parametrize("use", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
 @pytest.mark.parametrize(("length", "batch"), [(1, 1), (63, 1), (64, 1), (129, 1), (25600, 1), (25600, 64), (400, 3)])
-def test_chunks_cover_the_sequence_without_an_empty_one(length, batch, fill):
-    sizes = Sizes(batch, 1, 32, 16, 2, 1, length)
-    count, steps = plan.chunks(sizes, plan.BLOCK, fill, CPU)
-    assert steps % plan.MARK == 0
+def test_chunks_cover_the_sequence_without_an_empty_one(length, batch, use):
+    shape = ScanShape(batch, 1, 32, 16, 2, 1, length)
+    count, steps = plan.chunks(shape, plan.BLOCK, use, CPU)
+    assert steps % plan.CKPT == 0
     assert (count - 1) * steps < length <= count * steps
 
 
 @pytest.mark.parametrize(("most", "count"), [(32, 32), (31, 16), (16, 16), (15, 15), (8, 8), (7, 7), (2, 2)])
-def test_pictures_are_taken_as_many_as_fill_the_device(most, count, monkeypatch):
-    monkeypatch.setattr(plan, "multiprocessors", lambda device: 132)  # 1056 programs, 64 for each picture
-    assert plan.pictures(Sizes(32, 4, 512, 16, 16, 20, 20), 32, plan.BACKWARD, CPU, most) == count
+def test_images_are_taken_as_many_as_fill_the_device(most, count, monkeypatch):
+    monkeypatch.setattr(plan, "multiprocessors", lambda device: 132)  # 1056 programs, 64 for each image
+    assert plan.images_at_once(ScanShape(32, 4, 512, 16, 16, 20, 20), 32, plan.BACKWARD, CPU, most) == count
 
 
 def test_a_device_that_is_half_full_takes_sequences_whole_forward_and_cut_backward():
-    sizes = Sizes(plan.BACKWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
-    assert plan.chunks(sizes, plan.BLOCK, plan.BACKWARD, CPU)[0] == 2
-    sizes = Sizes(plan.FORWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
-    assert plan.chunks(sizes, plan.BLOCK, plan.FORWARD, CPU)[0] == 1
+    shape = ScanShape(plan.BACKWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
+    assert plan.chunks(shape, plan.BLOCK, plan.BACKWARD, CPU)[0] == 2
+    shape = ScanShape(plan.FORWARD.warps * 2, 1, 32, 16, 2, 1, 25600)
+    assert plan.chunks(shape, plan.BLOCK, plan.FORWARD, CPU)[0] == 1
 
 
-@pytest.mark.parametrize("fill", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
-def test_few_sequences_fill_the_device_and_leave_no_second_wave(fill):
-    sizes = Sizes(3, 1, 32, 16, 2, 1, 256000)
-    programs = plan.chunks(sizes, plan.BLOCK, fill, CPU)[0] * sizes.sequences(plan.BLOCK)
-    room = fill.warps * plan.multiprocessors(CPU)
-    assert room - sizes.sequences(plan.BLOCK) < programs <= room
+@pytest.mark.parametrize("use", [plan.FORWARD, plan.BACKWARD], ids=["forward", "backward"])
+def test_few_sequences_fill_the_device_and_leave_no_second_wave(use):
+    shape = ScanShape(3, 1, 32, 16, 2, 1, 256000)
+    programs = plan.chunks(shape, plan.BLOCK, use, CPU)[0] * shape.programs(plan.BLOCK)
+    room = use.warps * plan.multiprocessors(CPU)
+    assert room - shape.programs(plan.BLOCK) < programs <= room
 
 
 def test_carrying_over_chunks_never_takes_longer_than_a_chunk():
-    count, steps = plan.chunks(Sizes(1, 1, 32, 16, 2, 1, 1250), plan.BLOCK, plan.FORWARD, CPU)
+    count, steps = plan.chunks(ScanShape(1, 1, 32, 16, 2, 1, 1250), plan.BLOCK, plan.FORWARD, CPU)
     assert 1 < count < plan.FORWARD.warps * plan.multiprocessors(CPU)
-    assert 2 * count <= steps + plan.MARK
+    assert 2 * count <= steps + plan.CKPT

@@ -25,13 +25,13 @@ from yolomix.ops.ss2d.inputs import SS2DInputs
 
 Row = dict[str, Any]
 
-# batch, channels, steps, states, groups (0: B and C without them), type, what else.
+# batch, channels, time steps, state size, groups (0: B and C without them), type, what else.
 SCANS: dict[str, Row] = {
-    "one step": {"shape": (2, 3, 1, 16, 1)},
+    "one time step": {"shape": (2, 3, 1, 16, 1)},
     "full": {"shape": (1, 33, 9, 16, 1), "gate": True, "last": True},
-    "groups": {"shape": (2, 6, 13, 5, 3), "gate": True, "last": True, "marks": 4},
+    "groups": {"shape": (2, 6, 13, 5, 3), "gate": True, "last": True, "ckpt": 4},
     "plain": {"shape": (1, 4, 8, 2, 0), "skip": False, "bias": False, "softplus": False},
-    "chunks": {"shape": (1, 5, 27, 8, 1), "marks": 4, "last": True},
+    "chunks": {"shape": (1, 5, 27, 8, 1), "ckpt": 4, "last": True},
     "one state": {"shape": (1, 7, 6, 1, 1), "order": "channels last"},
     "twenty states": {"shape": (1, 3, 6, 20, 1), "order": "strided", "gate": True},
     "forty states": {"shape": (1, 17, 4, 40, 1)},
@@ -39,14 +39,14 @@ SCANS: dict[str, Row] = {
     "float16": {"shape": (1, 4, 7, 4, 1), "dtype": "float16"},
     "wide": {"shape": (1, 4, 7, 4, 1), "wide": True},
 }
-# batch, channels, height, width, states, rank.
+# batch, channels, height, width, state size, rank.
 MAPS: dict[str, Row] = {
     "one cell": {"shape": (1, 3, 1, 1, 4, 1)},
     "row": {"shape": (1, 4, 1, 6, 4, 2)},
     "column": {"shape": (1, 4, 5, 1, 4, 2)},
     "blocks": {"shape": (1, 33, 2, 3, 2, 5)},
-    "pictures apart": {"shape": (2, 5, 3, 4, 3, 2), "room": 1},
-    "chunks": {"shape": (1, 3, 5, 5, 4, 3), "marks": 4},
+    "images apart": {"shape": (2, 5, 3, 4, 3, 2), "workspace": 1},
+    "chunks": {"shape": (1, 3, 5, 5, 4, 3), "ckpt": 4},
     "main sizes": {"shape": (1, 8, 2, 2, 16, 2), "order": "channels last"},
     "one state": {"shape": (1, 8, 3, 2, 1, 8)},
     "strided": {"shape": (1, 5, 2, 3, 3, 2), "order": "strided"},
@@ -130,14 +130,14 @@ def measure(name: str, device: str) -> list[float]:
 
 @contextmanager
 def small(row: Row) -> Iterator[None]:
-    """Marks every few steps, pictures one at a time, offsets of 64 bits: small shapes meet every path."""
-    marks, room = row.get("marks", plan.MARK), row.get("room", ss2d_triton.ROOM)
-    wide = property(lambda sizes: True) if row.get("wide") else plan.Sizes.wide
+    """Checkpoints every few time steps, images one at a time, offsets of 64 bits: small shapes meet every path."""
+    ckpt, workspace = row.get("ckpt", plan.CKPT), row.get("workspace", ss2d_triton.WORKSPACE)
+    wide = property(lambda shape: True) if row.get("wide") else plan.ScanShape.wide
     with (
-        patch.multiple(plan, MARK=marks, SHORTEST=marks),
-        patch.object(launch, "MARK", marks),
-        patch.object(ss2d_triton, "ROOM", room),
-        patch.object(plan.Sizes, "wide", wide),
+        patch.multiple(plan, CKPT=ckpt, SHORTEST=ckpt),
+        patch.object(launch, "CKPT", ckpt),
+        patch.object(ss2d_triton, "WORKSPACE", workspace),
+        patch.object(plan.ScanShape, "wide", wide),
     ):
         yield
 
@@ -207,10 +207,10 @@ def _both(
 def registered(device: str) -> list[str]:
     """What torch's own check of a registered operator says about each of ours."""
     scan, cells = scan_leaves(SCANS["groups"], device), map_leaves(MAPS["strided"], device)
-    out, last, raw, marks = scan_triton.scan_op(*scan, True, True, True)
-    scan_back = (torch.randn_like(out), torch.randn_like(last), *scan, True, raw, marks)
-    total, kept = ss2d_triton.ss2d_op(*cells, True)
-    map_back = (torch.randn_like(total), *cells, kept)
+    out, last, raw, ckpts = scan_triton.scan_op(*scan, True, True, True)
+    scan_back = (torch.randn_like(out), torch.randn_like(last), *scan, True, True, raw, ckpts)
+    total, ckpts = ss2d_triton.ss2d_op(*cells, True)
+    map_back = (torch.randn_like(total), *cells, ckpts)
     for leaf in (*scan, *cells):
         if leaf is not None:
             leaf.requires_grad_()

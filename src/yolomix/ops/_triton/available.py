@@ -10,26 +10,39 @@ import torch
 import triton
 from torch import Tensor
 
-OLDEST = (3, 3)  # tuples of blocks inside kernels
-CAPABILITY = (7, 5)  # what Triton compiles for
-LARGEST = 64  # states of a channel, which live in its thread's registers
-TYPES = (torch.float32, torch.bfloat16, torch.float16)
+from yolomix.ops.tracing import constant_in_graphs
+
+MIN_TRITON = (3, 3)  # tuples of blocks inside kernels
+MIN_CAPABILITY = (7, 5)  # what Triton compiles for
+MAX_STATES = 64  # state size of a channel, which lives in its thread's registers
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def refusals(x: Tensor, states: int, length: int) -> list[str]:
-    """Reasons against input x with so many states per channel and steps per sequence."""
-    reasons = [r for r in (toolchain_refusal(), device_refusal(x)) if r]
-    if x.dtype not in TYPES:
+    """Reasons why a scan with input x cannot run, x being (B, D, L) or (B, D, H, W).
+
+    >>> refusals(torch.ones(1, 8, 5), states=65, length=5)[-1]
+    'it keeps the state in registers and takes a state size N of at most 64, not 65'
+
+    Args:
+        x: the input, for its device and type.
+        states: state size N.
+        length: time steps L.
+    """
+    reasons = [reason for reason in (_toolchain_refusal(), _device_refusal(x)) if reason]
+    if x.dtype not in DTYPES:
         reasons.append(f"it computes in float32 and takes float32, bfloat16 and float16, not {x.dtype}")
-    if states > LARGEST:
-        reasons.append(f"it keeps the state in registers and takes at most {LARGEST} states per channel, not {states}")
+    if states > MAX_STATES:
+        reasons.append(
+            f"it keeps the state in registers and takes a state size N of at most {MAX_STATES}, not {states}"
+        )
     if length >= 2**31:
-        reasons.append(f"it counts steps in 32 bits and takes fewer than {2**31}, not {length}")
+        reasons.append(f"it counts time steps in 32 bits and takes fewer than {2**31}, not {length}")
     return reasons
 
 
-@torch.compiler.assume_constant_result
-def toolchain_refusal() -> str | None:
+@constant_in_graphs
+def _toolchain_refusal() -> str | None:
     """A Triton that is too old, or no C compiler for the small launcher that Triton builds before a first launch."""
     return _toolchain()
 
@@ -37,9 +50,10 @@ def toolchain_refusal() -> str | None:
 @functools.cache
 def _toolchain() -> str | None:
     version = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    if version < OLDEST:
-        return f"it needs Triton {'.'.join(map(str, OLDEST))} or newer, got {triton.__version__}: pip install -U torch"
-    if interpreted():
+    if version < MIN_TRITON:
+        needed = ".".join(map(str, MIN_TRITON))
+        return f"it needs Triton {needed} or newer, got {triton.__version__}: pip install -U torch"
+    if _interpreted():
         return None
     named = os.environ.get("CC")
     if named and shutil.which(named) is None:
@@ -49,35 +63,35 @@ def _toolchain() -> str | None:
     return None
 
 
-def device_refusal(x: Tensor) -> str | None:
-    """A device that is no GPU, or a GPU that Triton does not compile for."""
-    if interpreted():
+def _device_refusal(x: Tensor) -> str | None:
+    """x, (B, D, L) or (B, D, H, W), is on no GPU, or on one that Triton does not compile for."""
+    if _interpreted():
         return None
     if x.device.type != "cuda":
         return f"it needs a GPU, and the tensors are on {x.device.type}"
-    refusal: str | None = capability_refusal(x.device.index or 0)
-    return refusal
+    return _capability_refusal(x.device.index or 0)
 
 
-@torch.compiler.assume_constant_result
-def capability_refusal(index: int) -> str | None:
+@constant_in_graphs
+def _capability_refusal(index: int) -> str | None:
     """A GPU that Triton does not compile for."""
     return _capability(index)
 
 
 @functools.cache
 def _capability(index: int) -> str | None:
-    if torch.version.hip is not None:
+    if torch.version.hip is not None:  # AMD counts its capabilities in another way
         return None
     found = torch.cuda.get_device_capability(index)
-    if found >= CAPABILITY:
+    if found >= MIN_CAPABILITY:
         return None
-    needed = ".".join(map(str, CAPABILITY))
+    needed = ".".join(map(str, MIN_CAPABILITY))
     name = torch.cuda.get_device_name(index)
     return f"it needs a GPU of compute capability {needed} or newer, and {name} has {found[0]}.{found[1]}"
 
 
-@torch.compiler.assume_constant_result
-def interpreted() -> bool:
+@constant_in_graphs
+def _interpreted() -> bool:
     """Whether Triton interprets kernels on the CPU instead of compiling them (for tests)."""
+    # Triton's own answer moved from its environment to ``triton.knobs`` after 3.3; the variable is the same.
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")

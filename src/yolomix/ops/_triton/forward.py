@@ -2,15 +2,14 @@
 
 Layout. Blocks are (N, BD), states by channels, and every pointer to channels is left without an alignment promise:
 then the compiler gives each lane one channel with all its states (16-byte loads of channels would spread the states
-over lanes and cost shuffles at every step). B, C and the inputs of delta are the same for all channels of a group:
+over lanes and cost shuffles at every time step). B, C and the inputs of Δ are the same for all channels of a group:
 they are loaded once per warp, 16 bytes at a time.
 
 A sequence is cut into NC chunks when there are too few channels to fill the device. ``scan_ends`` leaves each chunk's
-end state and sum of delta, and ``scan_forward`` starts by carrying those of the chunks before its own:
-h = exp(A * sum) * h + end.
+end state and sum of Δ, and ``scan_forward`` starts by carrying those of the chunks before its own (``carry``).
 
-``p_row`` holds rows of N numbers of B, N of C and R that ``p_w`` (R, D) turns into raw step sizes; with R = 0 those
-are in ``p_delta``. ``p_a`` is (NS, D), NS <= N. ``K`` is the number of groups, or of directions if ``MAP``.
+``p_bcr`` holds N elements of B, N of C and R that ``p_w`` (R, D) turns into raw step sizes; with R = 0 those are in
+``p_delta``. ``p_a`` is (NS, D), NS <= N. ``K`` is the number of groups, or of directions if ``MAP``.
 """
 
 # mypy: ignore-errors
@@ -22,45 +21,54 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolomix.ops._triton.parts import LOG2E, SIZES, advance, inside, locate, program, sigmoid, softplus
+from yolomix.ops._triton.parts import LOG2E, SIZES, carry, first_cell, program, sigmoid, softplus
+from yolomix.ops._triton.path import Path, advance, inside, locate
 
-CHANNELS = [
-    "p_x",
-    "p_delta",
-    "p_w",
-    "p_bias",
-    "p_a",
-    "p_d",
-    "p_z",
-    "p_y",
-    "p_raw",
-    "p_state",
-    "p_sum",
-    "p_mark",
-    "p_last",
-]
+# no promise of alignment: see "Layout" above
+CHANNELS = ["p_x", "p_delta", "p_w", "p_bias", "p_a", "p_d", "p_z", "p_y", "p_raw", "p_state", "p_sum", "p_ckpt",
+            "p_last"]  # fmt: skip
 
 
 @triton.jit
-def rates(p_a, n, d, m_c, NS, D):
+def _rates(p_a, o_n, o_d, m_c, NS, D):
     """Decay rates (N, BD) in powers of two per unit of time; zero for the states that pad N."""
-    return tl.load(p_a + n[:, None] * D + d[None, :], mask=(n < NS)[:, None] & m_c[None, :], other=0.0) * LOG2E
+    m_a = (o_n < NS)[:, None] & m_c[None, :]
+    return tl.load(p_a + o_n[:, None] * D + o_d[None, :], mask=m_a, other=0.0) * LOG2E
 
 
 @triton.jit
-def raw_delta(p_delta, row, b_w, b_bias, r, m_c, N: tl.constexpr, R: tl.constexpr):
-    """Step sizes (BD,) before the softplus: read, or projected from the R numbers of the row."""
+def _projection(p_w, p_bias, o_r, o_d, m_c, RS, D, R: tl.constexpr, BD: tl.constexpr, BIAS: tl.constexpr):
+    """What turns the R inputs into raw step sizes: weights (R, BD), zero where R pads them, and bias (BD,)."""
+    b_w = tl.zeros((1, BD), tl.float32)
     if R > 0:
-        return b_bias + tl.sum(b_w * tl.load(row + 2 * N + r)[:, None], 0)
+        b_w = tl.load(p_w + o_r[:, None] * D + o_d[None, :], mask=(o_r < RS)[:, None] & m_c[None, :], other=0.0)
+    b_bias = tl.zeros((BD,), tl.float32)
+    if BIAS:
+        b_bias = tl.load(p_bias + o_d, mask=m_c, other=0.0).to(tl.float32)
+    return b_w, b_bias
+
+
+@triton.jit
+def _step_size(
+    p_delta, p_bcr, b_w, b_bias, o_r, m_c, live,
+    N: tl.constexpr, R: tl.constexpr, SOFTPLUS: tl.constexpr, RAGGED: tl.constexpr,
+):  # fmt: skip
+    """Step sizes Δ (BD,) of one time step: read, or projected from its R inputs; zero past the end of the chunk."""
+    if R > 0:
+        b_dt = b_bias + tl.sum(b_w * tl.load(p_bcr + 2 * N + o_r)[:, None], 0)
     else:
-        return b_bias + tl.load(p_delta, mask=m_c, other=0.0).to(tl.float32)
+        b_dt = b_bias + tl.load(p_delta, mask=m_c, other=0.0).to(tl.float32)
+    if SOFTPLUS:
+        b_dt = softplus(b_dt)
+    if RAGGED:
+        b_dt = tl.where(live, b_dt, 0.0)  # a step of size zero leaves the state as it is
+    return b_dt
 
 
 @triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=CHANNELS)
 def scan_ends(
-    p_x, p_delta, p_row, p_w, p_bias, p_a, p_state, p_sum,
-    L, H, W, CG, NS, RS, NC, LC,
-    s_l, s_xk, s_rl, s_rk4,
+    p_x, p_delta, p_bcr, p_w, p_bias, p_a, p_state, p_sum,
+    L, H, W, CG, NS, RS, NC, LC, s_l, s_rl,
     K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr,
     BACK: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, RAGGED: tl.constexpr, WIDE: tl.constexpr,
@@ -70,137 +78,117 @@ def scan_ends(
     Forward it is the state after the chunk; of the last nobody asks. With ``BACK``, p_x being the gradient of the
     output, it is the gradient that the chunk passes on to the state before it; of the first nobody asks.
     """
-    i_c, k, i_ch, b = program(CG, NC - 1, K, BD)
+    i_c, i_k, i_ch, i_b = program(CG, NC - 1, K, BD)
     if BACK:
         i_ch += 1
-    c = i_c * BD + tl.arange(0, BD)
-    n = tl.arange(0, N)
-    m_c = c < CG
-    d = k * CG + c
-    a = rates(p_a, n, d, m_c, NS, K * CG)
-    r = tl.arange(0, R if R > 0 else 1)
-    b_w = 0.0
-    if R > 0:
-        b_w = tl.load(p_w + r[:, None] * (K * CG) + d[None, :], mask=(r < RS)[:, None] & m_c[None, :], other=0.0)
-    b_bias = tl.zeros((BD,), tl.float32)
-    if BIAS:
-        b_bias = tl.load(p_bias + d, mask=m_c, other=0.0).to(tl.float32)
-    h = tl.zeros((N, BD), tl.float32)
-    total = tl.zeros((BD,), tl.float32)
-    t = i_ch * LC
-    end = tl.minimum(t + LC, L)
-    p, j = locate(L - end if BACK else t, k, L, H, W, MAP, BACK)
-    o_x = b * L * s_l + k * s_xk + c
+    path = Path(i_k, L, H, W)
+    o_c = i_c * BD + tl.arange(0, BD)
+    o_n = tl.arange(0, N)
+    o_r = tl.arange(0, R if R > 0 else 1)
+    o_d = i_k * CG + o_c
+    m_c = o_c < CG
+    b_a = _rates(p_a, o_n, o_d, m_c, NS, K * CG)
+    b_w, b_bias = _projection(p_w, p_bias, o_r, o_d, m_c, RS, K * CG, R, BD, BIAS)
+    b_h = tl.zeros((N, BD), tl.float32)
+    b_sum = tl.zeros((BD,), tl.float32)
+    i_t = i_ch * LC
+    end = tl.minimum(i_t + LC, L)
+    i_p, i_j = locate(path, L - end if BACK else i_t, MAP, BACK)
+    o_x, _, o_bcr = first_cell(i_b, i_k, o_c, L, CG, s_l, s_rl, K, N, R, MAP)
     p_x += o_x
     p_delta += o_x
-    p_row += b * L * s_rl + k * (s_rk4 * 4)
-    for i_u in range(tl.cdiv(end - t, U)):
+    p_bcr += o_bcr
+    for i_u in range(tl.cdiv(end - i_t, U)):
         for i in tl.static_range(U):
-            o = inside(p, L, RAGGED, WIDE)
-            row = p_row + o * s_rl
-            x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
-            dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
-            if SOFTPLUS:
-                dt = softplus(dt)
+            o_p = inside(path, i_p, RAGGED, WIDE)
+            p_bc = p_bcr + o_p * s_rl
+            live = i_u * U + i < end - i_t
+            b_x = tl.load(p_x + o_p * s_l, mask=m_c, other=0.0).to(tl.float32)
+            b_dt = _step_size(p_delta + o_p * s_l, p_bc, b_w, b_bias, o_r, m_c, live, N, R, SOFTPLUS, RAGGED)
             if RAGGED:
-                live = i_u * U + i < end - t
-                dt = tl.where(live, dt, 0.0)
-                x = tl.where(live, x, 0.0)
-            decay = tl.exp2(a * dt[None, :])
+                b_x = tl.where(live, b_x, 0.0)
+            b_decay = tl.exp2(b_a * b_dt[None, :])
             if BACK:
-                h = decay * (h + x[None, :] * tl.load(row + N + n)[:, None])
+                b_h = b_decay * (b_h + b_x[None, :] * tl.load(p_bc + N + o_n)[:, None])
             else:
-                h = decay * h + (dt * x)[None, :] * tl.load(row + n)[:, None]
-            total += dt
-            p, j = advance(p, j, k, L, H, W, MAP, BACK)
-    o_end = (b * K + k) * NC + i_ch
-    tl.store(p_state + o_end * N * CG + (n * CG)[:, None] + c[None, :], h, mask=m_c[None, :])
-    tl.store(p_sum + o_end * CG + c, total, mask=m_c)
+                b_h = b_decay * b_h + (b_dt * b_x)[None, :] * tl.load(p_bc + o_n)[:, None]
+            b_sum += b_dt
+            i_p, i_j = advance(path, i_p, i_j, MAP, BACK)
+    o_end = (i_b * K + i_k) * NC + i_ch
+    tl.store(p_state + o_end * N * CG + (o_n * CG)[:, None] + o_c[None, :], b_h, mask=m_c[None, :])
+    tl.store(p_sum + o_end * CG + o_c, b_sum, mask=m_c)
 
 
 @triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=CHANNELS)
 def scan_forward(
-    p_x, p_delta, p_row, p_w, p_bias, p_a, p_d, p_z, p_y, p_raw, p_state, p_sum, p_mark, p_last,
-    L, H, W, CG, NS, RS, NC, LC,
-    s_l, s_xk, s_yb, s_yk, s_rl, s_rk4,
-    K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, LM: tl.constexpr,
-    CHUNKED: tl.constexpr, MARKS: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
+    p_x, p_delta, p_bcr, p_w, p_bias, p_a, p_d, p_z, p_y, p_raw, p_state, p_sum, p_ckpt, p_last,
+    L, H, W, CG, NS, RS, NC, LC, s_l, s_rl,
+    K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, CKPT: tl.constexpr,
+    CHUNKED: tl.constexpr, SAVE: tl.constexpr, LAST: tl.constexpr, MAP: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, RAGGED: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Outputs of one chunk: p_y, and p_raw before the gate if it is needed for gradients.
+    """Outputs of one chunk: p_y, and with ``SAVE`` what a backward pass needs.
 
-    p_mark (B, K, marks, N, CG): the state before every LM-th step, for the backward pass; p_last (B, K, N, CG): the
-    state after the last step.
+    That is p_ckpt (B, K, checkpoints, N, CG), the state before every CKPT-th time step, and p_raw, of the shape of p_x,
+    the output before the gate. p_last (B, K, N, CG): the state after the last time step.
     """
-    i_c, k, i_ch, b = program(CG, NC, K, BD)
-    c = i_c * BD + tl.arange(0, BD)
-    n = tl.arange(0, N)
-    m_c = c < CG
-    d = k * CG + c
-    a = rates(p_a, n, d, m_c, NS, K * CG)
-    r = tl.arange(0, R if R > 0 else 1)
-    b_w = 0.0
-    if R > 0:
-        b_w = tl.load(p_w + r[:, None] * (K * CG) + d[None, :], mask=(r < RS)[:, None] & m_c[None, :], other=0.0)
-    b_bias = tl.zeros((BD,), tl.float32)
-    if BIAS:
-        b_bias = tl.load(p_bias + d, mask=m_c, other=0.0).to(tl.float32)
+    i_c, i_k, i_ch, i_b = program(CG, NC, K, BD)
+    path = Path(i_k, L, H, W)
+    o_c = i_c * BD + tl.arange(0, BD)
+    o_n = tl.arange(0, N)
+    o_r = tl.arange(0, R if R > 0 else 1)
+    o_d = i_k * CG + o_c
+    o_cn = (o_n * CG)[:, None] + o_c[None, :]
+    m_c = o_c < CG
+    b_a = _rates(p_a, o_n, o_d, m_c, NS, K * CG)
+    b_w, b_bias = _projection(p_w, p_bias, o_r, o_d, m_c, RS, K * CG, R, BD, BIAS)
     if SKIP:
-        b_d = tl.load(p_d + d, mask=m_c, other=0.0).to(tl.float32)
-    h = tl.zeros((N, BD), tl.float32)
-    o_cn = (n * CG)[:, None] + c[None, :]
+        b_d = tl.load(p_d + o_d, mask=m_c, other=0.0).to(tl.float32)
+    b_h = tl.zeros((N, BD), tl.float32)
     if CHUNKED:
-        p_state += (b * K + k) * NC * N * CG
-        p_sum += (b * K + k) * NC * CG + c
-        for _e in range(i_ch):
-            decay = tl.exp2(a * tl.load(p_sum, mask=m_c, other=0.0)[None, :])
-            h = decay * h + tl.load(p_state + o_cn, mask=m_c[None, :], other=0.0)
-            p_state += N * CG
-            p_sum += CG
-    t = i_ch * LC
-    end = tl.minimum(t + LC, L)
-    p, j = locate(t, k, L, H, W, MAP, False)
-    o_x = b * L * s_l + k * s_xk + c
+        b_h = carry(b_h, b_a, p_state, p_sum, o_c, o_cn, m_c, (i_b * K + i_k) * NC, i_ch, CG, N, 1, 0)
+    i_t = i_ch * LC
+    end = tl.minimum(i_t + LC, L)
+    i_p, i_j = locate(path, i_t, MAP, False)
+    o_x, o_y, o_bcr = first_cell(i_b, i_k, o_c, L, CG, s_l, s_rl, K, N, R, MAP)
     p_x += o_x
     p_delta += o_x
     p_z += o_x
     p_raw += o_x
-    p_y += b * s_yb + k.to(tl.int64) * s_yk + c
-    p_row += b * L * s_rl + k * (s_rk4 * 4)
-    p_mark += ((b * K + k) * tl.cdiv(L, LM) + t // LM) * N * CG
-    while t < end:
-        if MARKS:
-            tl.store(p_mark + o_cn, h, mask=m_c[None, :])
-            p_mark += N * CG
-        for i_u in range(tl.cdiv(tl.minimum(end - t, LM), U)):
+    p_y += o_y
+    p_bcr += o_bcr
+    p_ckpt += ((i_b * K + i_k) * tl.cdiv(L, CKPT) + i_t // CKPT) * N * CG
+    while i_t < end:
+        if SAVE:
+            tl.store(p_ckpt + o_cn, b_h, mask=m_c[None, :])
+            p_ckpt += N * CG
+        for i_u in range(tl.cdiv(tl.minimum(end - i_t, CKPT), U)):
             ys = ()
             cells = ()
             for i in tl.static_range(U):
-                o = inside(p, L, RAGGED, WIDE)
-                row = p_row + o * s_rl
-                x = tl.load(p_x + o * s_l, mask=m_c, other=0.0).to(tl.float32)
-                dt = raw_delta(p_delta + o * s_l, row, b_w, b_bias, r, m_c, N, R)
-                if SOFTPLUS:
-                    dt = softplus(dt)
-                if RAGGED:
-                    dt = tl.where(t + i_u * U + i < end, dt, 0.0)
-                h = tl.exp2(a * dt[None, :]) * h + (dt * x)[None, :] * tl.load(row + n)[:, None]
-                y = tl.sum(h * tl.load(row + N + n)[:, None], 0)
+                o_p = inside(path, i_p, RAGGED, WIDE)
+                p_bc = p_bcr + o_p * s_rl
+                live = i_t + i_u * U + i < end
+                b_x = tl.load(p_x + o_p * s_l, mask=m_c, other=0.0).to(tl.float32)
+                b_dt = _step_size(p_delta + o_p * s_l, p_bc, b_w, b_bias, o_r, m_c, live, N, R, SOFTPLUS, RAGGED)
+                b_h = tl.exp2(b_a * b_dt[None, :]) * b_h + (b_dt * b_x)[None, :] * tl.load(p_bc + o_n)[:, None]
+                b_y = tl.sum(b_h * tl.load(p_bc + N + o_n)[:, None], 0)
                 if SKIP:
-                    y += x * b_d
-                ys = ys + (y,)
-                cells = cells + (o,)
-                p, j = advance(p, j, k, L, H, W, MAP, False)
-            for i in tl.static_range(U):  # after all loads of the block, so that these need not wait
-                m_y = c < tl.where(t + i_u * U + i < end, CG, 0) if RAGGED else m_c
-                y = ys[i]
+                    b_y += b_x * b_d
+                ys = ys + (b_y,)
+                cells = cells + (o_p,)
+                i_p, i_j = advance(path, i_p, i_j, MAP, False)
+            # stores after all loads of the block: in between, the next loads would wait for them
+            for i in tl.static_range(U):
+                m_y = o_c < tl.where(i_t + i_u * U + i < end, CG, 0) if RAGGED else m_c
+                b_y = ys[i]
                 if GATE:
-                    if MARKS:
-                        tl.store(p_raw + cells[i] * s_l, y, mask=m_y)
-                    z = tl.load(p_z + cells[i] * s_l, mask=m_y, other=0.0).to(tl.float32)
-                    y *= z * sigmoid(z)
-                tl.store(p_y + cells[i] * s_l, y, mask=m_y)
-        t += LM
+                    if SAVE:
+                        tl.store(p_raw + cells[i] * s_l, b_y, mask=m_y)
+                    b_z = tl.load(p_z + cells[i] * s_l, mask=m_y, other=0.0).to(tl.float32)
+                    b_y *= b_z * sigmoid(b_z)
+                tl.store(p_y + cells[i] * s_l, b_y, mask=m_y)
+        i_t += CKPT
     if LAST:
-        m_last = c < tl.where(end == L, CG, 0)
-        tl.store(p_last + (b * K + k) * N * CG + o_cn, h, mask=m_last[None, :])
+        m_last = o_c < tl.where(end == L, CG, 0)
+        tl.store(p_last + (i_b * K + i_k) * N * CG + o_cn, b_h, mask=m_last[None, :])

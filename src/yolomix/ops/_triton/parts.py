@@ -1,6 +1,7 @@
-"""Small parts of the scan kernels: step sizes, and the walk through the cells of a map in each direction.
+"""Small parts of the scan kernels: the step size and its slope, and which part of the work a program does.
 
-Kernel names: ``p_`` pointer, ``b_`` loaded block, ``o_`` offsets, ``m_`` mask, ``i_`` index, ``s_`` stride in elements.
+Kernel names: ``p_`` pointer, ``b_`` loaded or computed block, ``o_`` offsets in elements, ``m_`` mask, ``i_`` index,
+``s_`` stride in elements; compile-time constants are in capitals. ``t`` is a time step, ``dt`` the step size Δ.
 """
 
 # mypy: ignore-errors
@@ -36,60 +37,56 @@ def softplus(x):
 
 @triton.jit
 def sigmoid(x):
-    """1 / (1 + exp(-x)), the derivative of ``softplus``."""
+    """1 / (1 + exp(-x)), the derivative of ``softplus``; the exponential is of -|x|, so that it never overflows."""
     e = tl.exp2(-tl.abs(x) * LOG2E)
     return tl.where(x >= 0.0, 1.0, e) / (1.0 + e)
 
 
 @triton.jit
 def program(CG, NC, K: tl.constexpr, BD: tl.constexpr):
-    """Channel block, direction or group, chunk and batch of this program; neighbours share a map's cells."""
+    """Channel block, direction or group, chunk and batch of this program.
+
+    Channel blocks and directions vary fastest, so that neighbours read the same cells of a map while these are in
+    cache. The batch is of 64 bits, because offsets between images may need them where those inside one do not.
+    """
     pid = tl.program_id(0)
     blocks = tl.cdiv(CG, BD)
     i_c = pid % blocks
     pid = pid // blocks
-    k = pid % K
+    i_k = pid % K
     pid = pid // K
-    return i_c, k, pid % NC, (pid // NC).to(tl.int64)
+    return i_c, i_k, pid % NC, (pid // NC).to(tl.int64)
 
 
 @triton.jit
-def locate(t, k, L, H, W, MAP: tl.constexpr, BACK: tl.constexpr):
-    """The cell that direction k reads at step t, and its place in its line; a plain sequence is its own order.
+def first_cell(i_b, i_k, o_c, L, CG, s_l, s_rl, K: tl.constexpr, N: tl.constexpr, R: tl.constexpr, MAP: tl.constexpr):
+    """Offsets of an image's first cell for channels o_c: in the input, in the output, and in B, C and the inputs of Δ.
 
-    With ``BACK`` t counts from the end, so that ``advance`` walks against time: direction k backwards is k + 2.
+    All directions read the same map, (B, L, CG), and write one of their own, (B, K, L, CG). The groups of a sequence
+    are contiguous in both, (B, L, K * CG). B, C and the inputs of Δ are (B, L, K, 2N + R) either way.
     """
     if MAP:
-        q = tl.where((k >= 2) != BACK, L - 1 - t, t)
-        j = tl.where(k % 2 == 1, q % H, q)
-        p = tl.where(k % 2 == 1, j * W + q // H, q)
+        o_x = i_b * L * s_l + o_c
+        o_y = (i_b * K + i_k) * L * CG + o_c
     else:
-        p = L - 1 - t if BACK else t
-        j = p
-    return p, j
+        o_x = i_b * L * s_l + i_k * CG + o_c
+        o_y = o_x
+    return o_x, o_y, i_b * L * s_rl + i_k * (2 * N + R)
 
 
 @triton.jit
-def advance(p, j, k, L, H, W, MAP: tl.constexpr, BACK: tl.constexpr):
-    """The cell one step later: along the line, or the first one of the next line."""
-    if MAP:
-        down = (k >= 2) != BACK
-        sign = tl.where(down, -1, 1)
-        last = tl.where(k % 2 == 1, H, L) - 1
-        step = tl.where(k % 2 == 1, W, 1)
-        over = j == tl.where(down, 0, last)
-        p += sign * tl.where(over, step - (L - 1), step)
-        j = tl.where(over, tl.where(down, last, 0), j + sign)
-    else:
-        p += -1 if BACK else 1
-    return p, j
+def carry(
+    b_h, b_a, p_state, p_sum, o_c, o_cn, m_c, o_end, count, CG,
+    N: tl.constexpr, STEP: tl.constexpr, AXIS: tl.constexpr,
+):  # fmt: skip
+    """State b_h carried over ``count`` chunks: h = exp(A * sum of Δ) * h + what the chunk left when it began at zero.
 
-
-@triton.jit
-def inside(p, L, RAGGED: tl.constexpr, WIDE: tl.constexpr):
-    """A cell number, held inside the map for steps past the end, and of 64 bits where its offsets need them."""
-    if RAGGED:
-        p = tl.minimum(tl.maximum(p, 0), L - 1)
-    if WIDE:
-        p = p.to(tl.int64)
-    return p
+    p_state, p_sum: from ``scan_ends``; o_end: index of the first chunk among all, and ``STEP`` from there to the next,
+    1 or -1. Channels are along the other axis than ``AXIS``.
+    """
+    for _ in range(count):
+        b_sum = tl.load(p_sum + o_end * CG + o_c, mask=m_c, other=0.0)
+        b_end = tl.load(p_state + o_end * N * CG + o_cn, mask=tl.expand_dims(m_c, AXIS), other=0.0)
+        b_h = tl.exp2(b_a * tl.expand_dims(b_sum, AXIS)) * b_h + b_end
+        o_end += STEP
+    return b_h
