@@ -75,11 +75,6 @@ class Scan:
             "enable_fp_fusion": True,
         }
 
-    @property
-    def raw_delta(self) -> Tensor:
-        """Raw step sizes, or the input in their place where they are projected, both of the shape of x."""
-        return self.x if self.delta is None else self.delta
-
     def given(self, tensor: Tensor | None) -> Tensor:
         """The tensor, or where there is none the input (B, L, D) to point at: flags say that it is not read."""
         return self.x if tensor is None else tensor
@@ -103,7 +98,7 @@ class Scan:
             return self.empty(1), self.empty(1)
         state, total = self.states(count), self.empty(s.batch, s.groups, count, s.channels)
         scan_ends[(s.programs(BLOCK) * (count - 1),)](
-            values, self.raw_delta, self.bcr, self.given(self.w), self.given(self.bias), self.A, state, total,
+            values, self.given(self.delta), self.bcr, self.given(self.w), self.given(self.bias), self.A, state, total,
             s.length, s.height, s.width, s.channels, s.states, s.rank, count, steps, s.time_stride, s.bcr_stride,
             BD=BLOCK, U=UNROLL, BACK=back, **self.flags(UNROLL),
         )  # fmt: skip
@@ -131,7 +126,7 @@ def forward(
         state, total = scan.ends(x, count, steps, back=False)
         final = scan.states(1)[:, :, 0] if last else None
         scan_forward[(s.programs(BLOCK) * count,)](
-            x, scan.raw_delta, scan.bcr, scan.given(scan.w), scan.given(scan.bias), scan.A, scan.given(scan.D),
+            x, scan.given(scan.delta), scan.bcr, scan.given(scan.w), scan.given(scan.bias), scan.A, scan.given(scan.D),
             scan.given(z), y, scan.given(raw), state, total, scan.given(ckpts), scan.given(final),
             s.length, s.height, s.width, s.channels, s.states, s.rank, count, steps, s.time_stride, s.bcr_stride,
             BD=BLOCK, U=UNROLL, CKPT=CKPT, CHUNKED=count > 1, SAVE=ckpts is not None, LAST=last,
@@ -159,8 +154,9 @@ class Gradients(NamedTuple):
 
     def total_bcr(self) -> Tensor:
         """Gradient of B, C and the inputs of Δ, (B, L, K, 2N + R)."""
-        # in a fixed order: adding them up in the kernel would need atomics
-        return self.bcr[0] if self.bcr.shape[0] == 1 else self.bcr.sum(0)
+        if self.bcr.shape[0] == 1:
+            return self.bcr[0]
+        return self.bcr.sum(0)  # in a fixed order: adding them up in the kernel would need atomics
 
 
 def backward(scan: Scan, q: Tensor, ckpts: Tensor, last: Tensor | None, gx: Tensor, gdelta: Tensor | None) -> Gradients:
@@ -186,7 +182,7 @@ def backward(scan: Scan, q: Tensor, ckpts: Tensor, last: Tensor | None, gx: Tens
         scratch = scan.empty(programs, CKPT // SEGMENT, block, s.N)
         dt = scan.empty(programs, CKPT, 2, block)
         scan_backward[(programs,)](
-            x, q, scan.raw_delta, scan.bcr, scan.blocked_projection(block), scan.given(scan.bias), scan.A,
+            x, q, scan.given(scan.delta), scan.bcr, scan.blocked_projection(block), scan.given(scan.bias), scan.A,
             scan.given(scan.D), state, total, scan.given(last), ckpts, scratch, dt,
             gx, scan.given(gdelta), out.bcr, out.A, out.w, out.bias, out.D,
             s.length, s.height, s.width, s.channels, s.states, count, steps, s.time_stride, s.bcr_stride,
@@ -199,4 +195,6 @@ def backward(scan: Scan, q: Tensor, ckpts: Tensor, last: Tensor | None, gx: Tens
 
 def _on_device(x: Tensor) -> AbstractContextManager[object]:
     """Triton launches on the current device: make it that of x (B, L, D)."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+    if x.is_cuda:
+        return torch.cuda.device(x.device)
+    return nullcontext()

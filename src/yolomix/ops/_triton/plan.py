@@ -90,7 +90,9 @@ class ScanShape:
         >>> [ScanShape(1, 4, 8, 16, rank, 2, 5).R for rank in (0, 2, 5)]
         [0, 4, 8]
         """
-        return max(4, _power_of_two(self.rank)) if self.rank else 0
+        if self.rank == 0:
+            return 0
+        return max(4, _power_of_two(self.rank))
 
     @property
     def bcr(self) -> int:
@@ -126,7 +128,9 @@ class ScanShape:
         >>> ScanShape(1, 4, 64, 16, rank=0, height=1, width=64).time_stride
         256
         """
-        return self.channels if self.is_map else self.groups * self.channels
+        if self.is_map:
+            return self.channels
+        return self.groups * self.channels
 
     @property
     def bcr_stride(self) -> int:
@@ -231,7 +235,9 @@ def multiprocessors(device: torch.device) -> int:
     >>> multiprocessors(torch.device("cpu"))
     4
     """
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+    if device.type != "cuda":
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _power_of_two(n: int) -> int:

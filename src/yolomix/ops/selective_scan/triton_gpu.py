@@ -47,7 +47,9 @@ def run(inputs: ScanInputs) -> Tensor | tuple[Tensor, Tensor]:
     True
     """
     out, last, _, _ = scan_op(*inputs, needs_gradients(inputs))
-    return (out, last) if inputs.return_last_state else out
+    if inputs.return_last_state:
+        return out, last
+    return out
 
 
 class _Mode(NamedTuple):
