@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 FOLDER = Path(__file__).parent / "goldens"
-OUTPUT = 2e-5  # absolute, outputs in fp32
+OUTPUT = 2e-5  # of the largest value, at least 1: outputs in fp32
 GRADIENT = 5e-4  # of the largest value of the gradient tensor
 
 
@@ -45,10 +45,16 @@ def load(folder: str, name: str) -> Golden:
 
 
 def assert_close(what: str, got: Tensor, want: Tensor) -> None:
-    """An output within ``OUTPUT`` of the reference."""
+    """An output within ``OUTPUT`` of the largest value of the reference.
+
+    An absolute bound would depend on the vector width and the BLAS of the machine: sums of large values round more.
+    """
     assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, reference {tuple(want.shape)}"
-    error = (got.double() - want.double()).abs().max().item() if want.numel() else 0.0
-    assert error <= OUTPUT, f"{what}: max error {error:.2e} > {OUTPUT}"
+    if want.numel() == 0:
+        return
+    scale = max(want.abs().max().item(), 1.0)
+    error = (got.double() - want.double()).abs().max().item()
+    assert error <= OUTPUT * scale, f"{what}: error {error:.2e} of maximum {scale:.2e}"
 
 
 def assert_gradient(what: str, got: Tensor | None, want: Tensor) -> None:

@@ -127,3 +127,67 @@ def test_the_index_of_numba_alone_would_mix_lanes_up(lanes):
     """Why the processor is part of a cache file's name: without it, a kernel of 8 lanes runs where 16 are meant."""
     assert lanes("without the processor") == (8, False)
     assert lanes("without the processor", "16") == (8, True)
+
+
+KEPT = """
+import glob, logging, os, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+from yolomix.ops._numba import jit
+
+@jit.kernel
+def doubled(x):
+    return 2 * x
+
+assert doubled(4) == 8
+print("hits", sum(doubled.stats.cache_hits.values()))
+"""
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "changed": lambda content: content[:-9] + bytes(b ^ 1 for b in content[-9:]),
+    "other": lambda content: b"somebody else's file",
+}
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_file_is_named_and_compiled_once_more(tmp_path, damage, suffix):
+    script = tmp_path / "script.py"
+    script.write_text(KEPT)
+
+    def run() -> str:
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run() == "hits 0\n"
+    assert run() == "hits 1\n"
+    (file,) = (tmp_path / "cache").rglob(f"*.{suffix}")
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    said = run()
+    assert f"{file}, a compiled kernel, is damaged: it is compiled once more" in said
+    assert said.endswith("hits 0\n")
+    assert run() == "hits 1\n"
+
+
+def test_without_room_for_the_cache_a_kernel_is_compiled_all_the_same(tmp_path):
+    script = tmp_path / "script.py"
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
+    script.write_text(limit + KEPT)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a compiled kernel cannot be kept in" in done.stdout
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    target = tmp_path / "a.nbi"
+    left, fresh = tmp_path / "a.nbi.tmp.1", tmp_path / "a.nbi.tmp.2"
+    left.touch()
+    fresh.touch()
+    os.utime(left, (1e9, 1e9))
+    jit._remove_leftovers(target)
+    assert [file.exists() for file in (left, fresh)] == [False, True]

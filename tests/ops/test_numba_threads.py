@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -114,3 +116,41 @@ def test_data_loader_workers(start, threads):
     loader = DataLoader(Maps(), num_workers=1, multiprocessing_context=start, timeout=120)
     for item in loader:
         assert torch.equal(item[0], want)
+
+
+OUTLIVES = """
+import atexit, threading, time, torch
+from concurrent.futures import ThreadPoolExecutor
+from yolomix.ops import selective_scan
+torch.set_num_threads(2)
+x = torch.randn(2, 64, 70)
+A, B = -torch.rand(64, 4), torch.randn(2, 1, 4, 70)
+
+def trained():
+    u = x.clone().requires_grad_()
+    selective_scan(u, x.abs(), A, B, B, backend="numba").sum().backward()
+    return u.grad
+
+want = trained()
+main = threading.current_thread()
+
+def work():
+    main.join()
+    time.sleep(0.2)
+    for _ in range(3):
+        assert torch.equal(trained(), want)
+        print("computed", flush=True)
+
+atexit.register(lambda: print("at exit", torch.equal(trained(), want), flush=True))
+if {pool}:
+    ThreadPoolExecutor(1).submit(work)
+else:
+    threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize("pool", [False, True], ids=["thread", "pool"])
+def test_passes_work_until_the_process_is_gone(pool):
+    done = subprocess.run([sys.executable, "-c", OUTLIVES.format(pool=pool)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == 3 * "computed\n" + "at exit True\n"

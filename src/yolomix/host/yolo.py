@@ -17,7 +17,7 @@ class YOLO(_YOLO):
 
     >>> model = YOLO("yolo11n-mlla.yaml")
     >>> model.task, sum(p.numel() for p in model.model.parameters())
-    ('detect', 2957656)
+    ('detect', 2801488)
     """
 
     def __init__(self, model: str | Path = "yolo11n-mlla.yaml", task: str | None = None, verbose: bool = False) -> None:

@@ -5,6 +5,7 @@ Several Python threads may share a pool. An idle pool costs nothing, because no 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,8 +46,12 @@ def run(kernel: Callable[..., Any], args: tuple[Any, ...], tasks: int) -> None:
         while (i := next(following)) < chunks:
             kernel(*args, bounds[i], bounds[i + 1])
 
-    helpers = [_pool().submit(work) for _ in range(threads - 1)]
+    helpers = []
     try:
+        for _ in range(threads - 1):
+            # Python closes all pools before it waits for threads that outlive the main one: the caller works alone.
+            with contextlib.suppress(RuntimeError):
+                helpers.append(_pool().submit(work))
         work()
     finally:
         # Who has not started by now finds no work left. Waiting for it could last as long as a stranger's task.
