@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 BUILT = """
-import importlib, ultralytics
-model = ultralytics.YOLO("yolo11n-mlla.yaml")
+import ultralytics
+model = ultralytics.YOLO("yolov8n-cls+MLLABlock@p5.yaml")
 assert any(type(m).__name__.startswith("MLLA") for m in model.model.modules())
-stock = ultralytics.YOLO("yolo11n.yaml").model
+stock = ultralytics.YOLO("yolov8n-cls.yaml").model
 import yolomix
 assert all(map(yolomix.hooks.in_place, yolomix.hooks.HOOKS))
-report = yolomix.transfer(stock, model)
-yolomix.YOLO("yolo11n+HaloAttention(2,1)@p5.yaml")
+assert yolomix.transfer(stock, model).complete
 print("built")
 """
 
@@ -22,7 +21,7 @@ for name in [name for name in sys.modules if name.split(".")[0] in {names}]:
     del sys.modules[name]
 """
 OURS, THEIRS = FORGET.format(names="('yolomix',)"), FORGET.format(names="('ultralytics',)")
-USED = "from ultralytics import YOLO; YOLO('yolo11n-mlla.yaml')\n"
+USED = "from ultralytics import YOLO; YOLO('yolov8n-cls.yaml')\n"
 RELOAD = "import importlib, {name} as module; importlib.reload(module)\n"
 
 FAILS_ONCE = """

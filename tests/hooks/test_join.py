@@ -78,6 +78,6 @@ def test_a_version_without_a_hooked_function_is_said(name, lacks):
         hooks._install(module)
 
 
-@pytest.mark.parametrize("file", sorted({hook.ours.split(".")[0] for hook in hooks.HOOKS} | {"reserved", "rows"}))
+@pytest.mark.parametrize("file", ["build", "checkpoint", "reserved"])  # imports Ultralytics, ours and it, neither
 def test_every_file_of_ours_may_be_imported_first(file, python):
     python(f"import yolomix.hooks.{file}\n{BUILD}", PYTHONWARNINGS="error::RuntimeWarning")

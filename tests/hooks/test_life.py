@@ -56,7 +56,7 @@ def test_the_stock_command_line_knows_our_checkpoint(trained, dataset, python, t
     assert (tmp_path / "seen" / "2.jpg").exists() or (tmp_path / "seen" / "2.png").exists()
     assert blocks(YOLO(tmp_path / "more/weights/best.pt")) == OURS
     assert "yolomix.nn.mlla.C2PSAMLLA" in said
-    assert "2 plain parameters of token mixers" in said
+    assert "2 parameters of token mixers" in said
 
 
 def test_interrupted_and_resumed_in_a_fresh_process(tiny, settings, python, tmp_path):

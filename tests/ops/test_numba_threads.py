@@ -132,11 +132,11 @@ def trained():
     return u.grad
 
 want = trained()
-main = threading.current_thread()
+ends = threading.Event()
 
 def work():
-    main.join()
-    time.sleep(0.2)
+    ends.wait()
+    time.sleep(0.5)  # the main thread is at its end by now, and waits for this one
     for _ in range(3):
         assert torch.equal(trained(), want)
         print("computed", flush=True)
@@ -146,11 +146,14 @@ if {pool}:
     ThreadPoolExecutor(1).submit(work)
 else:
     threading.Thread(target=work).start()
+ends.set()
 """
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["thread", "pool"])
 def test_passes_work_until_the_process_is_gone(pool):
-    done = subprocess.run([sys.executable, "-c", OUTLIVES.format(pool=pool)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLIVES.format(pool=pool)], capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == 3 * "computed\n" + "at exit True\n"

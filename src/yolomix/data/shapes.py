@@ -22,8 +22,8 @@ DOT = 0.25  # radius of a dot, in object radii
 def circle(u: Grid, v: Grid) -> Grid:
     """The outline of a disc.
 
-    >>> circle(np.array([0.0, 1.0]), np.zeros(2))
-    array([-1.,  0.])
+    >>> circle(np.array([0.0, 1.0]), np.zeros(2)).tolist()
+    [-1.0, 0.0]
     """
     return np.hypot(u, v) - 1
 
@@ -60,8 +60,8 @@ def plain(u: Grid, v: Grid) -> Grid:
 def stripes(u: Grid, v: Grid) -> Grid:
     """A pattern of parallel bands.
 
-    >>> stripes(np.array([0.25, 0.75]), np.zeros(2))
-    array([1., 0.])
+    >>> stripes(np.array([0.25, 0.75]), np.zeros(2)).tolist()
+    [1.0, 0.0]
     """
     return _soft(np.sin(2 * np.pi * PERIODS * u))
 

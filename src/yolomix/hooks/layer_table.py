@@ -14,13 +14,13 @@ from torch import nn
 def corrected(logger: logging.Logger) -> Iterator[dict[int, str]]:
     """Hold back what is logged inside, then log it with the lines of the layers in the yielded dict replaced.
 
-    >>> logger, said = logging.Logger("table"), []
-    >>> logger.addFilter(lambda record: said.append(record.getMessage()))
+    >>> import sys
+    >>> logger = logging.Logger("layers")
+    >>> logger.addHandler(logging.StreamHandler(sys.stdout))
     >>> with corrected(logger) as lines:
     ...     logger.info("  0  -1  1  Conv")
     ...     lines[0] = "  0  -1  1  MLLABlock"
-    >>> said[-1]
-    '  0  -1  1  MLLABlock'
+      0  -1  1  MLLABlock
     """
     held: list[str] = []
     lines: dict[int, str] = {}

@@ -72,8 +72,8 @@ def flat(tensor: Tensor) -> np.ndarray:
     """The memory from the first element of a tensor (...,) to its last, as one array; gaps between them included.
 
     >>> import torch
-    >>> flat(torch.arange(6.0).view(2, 3)[:, :2])
-    array([0., 1., 2., 3., 4.], dtype=float32)
+    >>> flat(torch.arange(6.0).view(2, 3)[:, :2]).tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0]
     """
     extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     memory: np.ndarray = tensor.detach().as_strided((extent if tensor.numel() else 0,), (1,)).numpy()

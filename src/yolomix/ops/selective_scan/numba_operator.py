@@ -23,8 +23,8 @@ from yolomix.ops._numba.layout import (
     viewable,
 )
 from yolomix.ops._numba.processor import LANES
-from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.vecmath import LOG2_E
+from yolomix.ops.register import operator, refuse_second_derivative
 from yolomix.ops.selective_scan.numba_kernels import (
     ScanFlags,
     ScanGradients,

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolomix.ops._numba.register import schema
 from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
 from yolomix.ops._triton.plan import ScanShape
 from yolomix.ops.backend import needs_gradients
+from yolomix.ops.register import schema
 from yolomix.ops.selective_scan.inputs import ScanInputs
 
 TENSORS = ScanInputs._fields[:8]  # two flags follow

@@ -14,8 +14,8 @@ from torch import Tensor
 from yolomix.ops._numba import pool
 from yolomix.ops._numba.layout import flat, pack, padded, tile_count, unpack
 from yolomix.ops._numba.processor import LANES
-from yolomix.ops._numba.register import operator, refuse_second_derivative
 from yolomix.ops._numba.vecmath import LOG2_E
+from yolomix.ops.register import operator, refuse_second_derivative
 from yolomix.ops.ss2d.numba_kernels import SS2DGradients, backward, forward
 from yolomix.ops.ss2d.numba_paths import DIRECTIONS, SS2DParameters, SS2DSizes
 

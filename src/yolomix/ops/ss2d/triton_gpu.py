@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops._numba.register import schema
 from yolomix.ops._triton import available, layout
 from yolomix.ops._triton.launch import Scan, backward, forward
 from yolomix.ops._triton.plan import BACKWARD, BLOCK, FORWARD, TRAINING, Occupancy, ScanShape, images_at_once, tile
 from yolomix.ops.backend import needs_gradients
 from yolomix.ops.precision import full_precision
+from yolomix.ops.register import schema
 from yolomix.ops.ss2d.inputs import SS2DInputs
 
 WORKSPACE = 1 << 26  # bytes of what all directions write in a backward pass, held at a time; forward it is 2, 4 of that
