@@ -20,6 +20,7 @@ class _WholePath(type(Path())):  # type: ignore[misc]  # the path class of this 
     """A path whose content is replaced in one step; so are those of files below it."""
 
     def write_bytes(self, data: bytes) -> int:
+        """Replace the content; the number of bytes, as ever."""
         files.write(Path(self), bytes(data))
         return len(data)
 

@@ -1,6 +1,6 @@
 """Whether operations run now or are recorded into a graph: this file alone knows how PyTorch says so.
 
-Four things record: ``torch.compile``, ``torch.export``, the ONNX exporter and the TorchScript tracer.
+There are four recorders: ``torch.compile``, ``torch.export``, the ONNX exporter and the TorchScript tracer.
 """
 
 from __future__ import annotations

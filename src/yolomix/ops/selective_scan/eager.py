@@ -107,6 +107,7 @@ class _Segments(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the inputs from those of y (B, G, P, L) and of the last state (B, G, N, P)."""
         if torch.is_grad_enabled():
             raise NotImplementedError(
                 "the eager selective_scan has no second derivative, and create_graph=True asked for one; "
