@@ -27,11 +27,35 @@ class Scan(torch.nn.Module):
 @pytest.mark.parametrize(("backend", "is_node"), [("auto", False), ("numba", True)])
 def test_torch_export_keeps_to_plain_operations_unless_a_backend_is_named(inputs, backend, is_node):
     tensors = inputs[:8]
+    Scan(backend)(*tensors)  # Numba has to be there before PyTorch replaces functions that it registers
     program = torch.export.export(Scan(backend), tensors)
     names = {str(node.target) for node in program.graph.nodes}
     assert ("yolomix.selective_scan_numba.default" in names) == is_node
     want = OPERATOR(in_float64(inputs), "reference")
     parity.assert_equal({"output": program.module()(*tensors)}, {"output": want})
+
+
+FIRST = """
+import torch
+from yolomix.ops import selective_scan
+class Scan(torch.nn.Module):
+    def forward(self, u, A, B):
+        return selective_scan(u, u, A, B, B, backend="numba")
+args = torch.ones(1, 16, 8), -torch.ones(16, 4), torch.ones(1, 4, 8)
+try:
+    torch.export.export(Scan(), args)
+except RuntimeError as error:
+    print("refused" if "run the model once before that" in str(error) else error)
+Scan()(*args)
+torch.export.export(Scan(), args)
+print("exported")
+"""
+
+
+def test_a_named_backend_that_was_never_used_asks_to_be_run_before_an_export():
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "exported"), done.stderr
+    assert done.stdout.splitlines()[0] in ("refused", "exported")  # older PyTorch replaces nothing
 
 
 @pytest.mark.filterwarnings("ignore")

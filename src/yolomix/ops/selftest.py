@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
+import sys
 from typing import Any
 
 import torch
@@ -32,7 +34,8 @@ def refusal(module: str, device: str, gradients: bool) -> str | None:
         gradients: whether gradients are compared as well, for which a framework compiles another kernel.
 
     Raises:
-        RuntimeError: a CUDA graph is being captured, in which nothing can be compared.
+        RuntimeError: a CUDA graph is being captured, in which nothing can be compared; or a program is being exported
+            and Numba was not used before.
         torch.cuda.OutOfMemoryError: the GPU is full, which says nothing about the backend.
     """
     return _refusal(module, device, gradients)
@@ -44,6 +47,13 @@ def _refusal(module: str, device: str, gradients: bool) -> str | None:
         raise RuntimeError(
             "a backend is tested before its first use, and now a CUDA graph is being captured: run the model once "
             "before that, as PyTorch asks for every capture"
+        )
+    # torch.export replaces math.pow, which Numba registers by its own name when it compiles for the first time.
+    replaced = math.pow.__module__ != "math"
+    if module.endswith("numba_cpu") and replaced and "numba.core.typing.mathdecl" not in sys.modules:
+        raise RuntimeError(
+            "a backend is tested before its first use, and now a program is being exported, for which PyTorch replaces "
+            "functions that Numba needs: run the model once before that"
         )
     try:
         error = _error(module, device, gradients)
