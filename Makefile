@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test lint types tests oldest clean help
 help:
 	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 4 minutes on two cores)"
-	@echo "make test   lint, types, the whole test suite, and the host tests on the oldest supported Ultralytics"
+	@echo "make test   lint, types, the whole test suite, and the tests of the hooks on the oldest supported Ultralytics"
 
 demo: $(READY)
 	$(BIN)/yolomix demo
