@@ -10,7 +10,7 @@ from typing import Any
 Case = Any  # whatever JSON can hold, so that a failing one is kept as a file
 
 
-class Bad(AssertionError):
+class Bad(AssertionError):  # noqa: N818  raised as a verdict
     """What a case showed that may not be."""
 
 

@@ -5,17 +5,29 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 3, 7, 64, 65, 513, -64, 10**6, 10**9, 10**30, 0.5, -0.1, 1e308, float("nan"), float("inf"),
-    "", " ", "nc", "None", "Conv", "x", "-1", "é", "日本", "a\nb", "nn.SiLU", "torch.nn.ReLU", "__import__('os').getcwd()",
-    [], [[]], [1], [-1, 4], [None], ["nc"], {}, {"a": 1}, {"c": 2}, {"bias": False}, {1: 2},
-)  # fmt: skip
+NUMBERS = (0, -1, 1, 2, 3, 7, 64, 65, 513, -64, 10**6, 10**9, 10**30, 0.5, -0.1, 1e308, float("nan"), float("inf"))
+WORDS = (
+    "",
+    " ",
+    "nc",
+    "None",
+    "Conv",
+    "x",
+    "-1",
+    "é",
+    "日本",
+    "a\nb",
+    "nn.SiLU",
+    "torch.nn.ReLU",
+    "__import__('os').getcwd()",
+)
+HOLDERS = ([], [[]], [1], [-1, 4], [None], ["nc"], {}, {"a": 1}, {"c": 2}, {"bias": False}, {1: 2})
+ODD: tuple[Any, ...] = (None, True, False, *NUMBERS, *WORDS, *HOLDERS)
 CHARACTERS = "\t\r\n\0\x1b\x7f{}[]:,&*!|>#%@`'\"-?\\/~$()+=;<. é日\U0001f600\ufeff\u202e\u00a0"
-LINES = (
-    "<<<<<<< HEAD", "=======", "---", "...", "%YAML 9.9", "a: &a [1]", "b: *a", "c: *unknown", "<<: *x", "!!python/name:os.system",
-    "!!python/object/apply:os.system ['echo ran > it-ran']", "? x", "nc: 3", "\tnc: 3", "scales:", "backbone: []", "head:", "- [", "]",
-    "activation: nn.SiLU()", "activation: __import__('os').system('echo ran > it-ran')", "ch: 4", "task: segment", "kpt_shape: [17]", "reg_max: 0",
-)  # fmt: skip
+LINES = """\
+<<<<<<< HEAD|=======|---|...|%YAML 9.9|a: &a [1]|b: *a|c: *unknown|<<: *x|? x|- [|]|nc: 3|\tnc: 3|scales:|backbone: []|head:
+!!python/name:os.system|!!python/object/apply:os.system ['echo ran > it-ran']|activation: nn.SiLU()|ch: 4|task: segment
+activation: __import__('os').system('echo ran > it-ran')|kpt_shape: [17]|reg_max: 0""".replace("\n", "|").split("|")
 
 
 def text(random: Random, whole: str) -> bytes:
