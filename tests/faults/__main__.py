@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     if args.case:
         return _again(args.case)
     counts = []
-    names = args.kinds or kinds.NAMES
+    names = args.kinds or kinds.names()
     start, end = time.monotonic(), time.monotonic() + 60 * args.minutes
     for name in names:
         kind = kinds.load(name)
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=[[], *kinds.NAMES], help="kinds; all if none is named")
+    parser.add_argument("kinds", nargs="*", choices=[[], *kinds.names()], help="kinds; all if none is named")
     parser.add_argument("--minutes", type=float, default=10, help="time for all of them")
     parser.add_argument("--most", type=int, help="cases of each kind; by default what a full run tries")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")

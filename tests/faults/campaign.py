@@ -184,16 +184,22 @@ def cases(kind: Kind, run: Run) -> Iterator[Case]:
 
 
 def _walk(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) -> None:
-    """Every start with n = 1, 2, ... until nothing fails any more, or a share of that if there is a limit."""
+    """Every start with n = 1, 2, ... until nothing fails any more, or a share of that if there is a limit.
+
+    A walk that only fails would have no end, so it is left after ten failures.
+    """
     starts = list(cases(kind, run))[job :: run.jobs]
     left = None if run.most is None else run.most // run.jobs
     step = 1 if left is None else Random(run.seed + job).randint(2, 5)
     for start in starts:
+        failures = 0
         for n in itertools.count(1, step):
             if run.over or left == 0:
                 return
             left = left and left - 1
-            if tried({**start, "n": n}).word == forking.ENDED:
+            outcome = tried({**start, "n": n})
+            failures += outcome.bad
+            if outcome.word == forking.ENDED or failures == 10:
                 break
 
 

@@ -67,3 +67,24 @@ def test_stripping_what_is_no_checkpoint_changes_nothing(tmp_path):
     trainer.strip_optimizer(file)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_saving_a_model_replaces_the_file_in_one_step(tiny, tmp_path, monkeypatch):
+    model, file = yolomix.YOLO(tiny), tmp_path / "out.pt"
+    model.save(file)
+    before = file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+        with pytest.raises(OSError, match=r"cannot write .*out\.pt: No space left on device"):
+            model.save(str(file))
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out.pt"]
+    assert yolomix.YOLO(file).task == "detect"
+
+
+def test_a_writer_of_pytorch_that_fails_is_told_with_the_file(tmp_path):
+    def native(f, s):
+        raise RuntimeError("[enforce fail at inline_container.cc:858] . failed writing file data/0\nframe #0")
+
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt, is the disk full\? PyTorch says: \[enforce fail"):
+        saving.strip_optimizer(native, tmp_path / "last.pt")

@@ -49,6 +49,7 @@ HOOKS = (
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.save_model", "saving.save_model", "whole checkpoint files"),
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
+    Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),
     Hook("ultralytics.utils.dist", "generate_ddp_file", "ddp.generate_ddp_file", "DDP from a model YAML"),
 )
 

@@ -1,7 +1,9 @@
-"""Checkpoints that Ultralytics writes during a training, whole or not at all: a full disk keeps the last good one."""
+"""Checkpoints that Ultralytics writes, whole or not at all: a full disk keeps the last good one."""
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -46,8 +48,21 @@ def strip_optimizer(native: Callable[..., Any], f: str | Path = "best.pt", s: st
             result = native(f, str(aside), *args, **more)
         if aside.exists():  # nothing is written from a file that is no checkpoint
             files.write(target, aside.read_bytes())
+    except RuntimeError as error:  # PyTorch's writer says neither which file nor why
+        why = str(error).split("\n")[0]
+        raise OSError(errno.EIO, f"cannot write {target}, is the disk full? PyTorch says: {why}") from error
     finally:
         aside.unlink(missing_ok=True)
+    return result
+
+
+def save(native: Callable[..., Any], model: Any, filename: Any = "saved_model.pt", *args: Any, **more: Any) -> Any:
+    """``Model.save``, which otherwise writes into the file that is there."""
+    if not isinstance(filename, (str, os.PathLike)):
+        return native(model, filename, *args, **more)
+    content = io.BytesIO()
+    result = native(model, content, *args, **more)
+    files.write(os.fspath(filename), content.getvalue())
     return result
 
 
