@@ -227,7 +227,7 @@ def _search(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) ->
         )(test)
         try:
             test()
-        except AssertionError:
-            return  # found, shrunk and kept
+        except (AssertionError, hypothesis.errors.HypothesisException):
+            return  # found, shrunk and kept; or time ran out while it was shrunk
         if run.over or done >= share:
             return

@@ -86,6 +86,7 @@ def _child(kind: Kind, case: Case, folder: Path, pipe: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(HOME=str(folder), TMPDIR=str(folder), YOLO_CONFIG_DIR=str(folder / "config"))
         tempfile.tempdir = None
+        _write_here(work)
         _limit(kind.limits)
         result = _judged(kind, case)
         os.write(pipe, json.dumps(result)[:60_000].encode())
@@ -94,6 +95,17 @@ def _child(kind: Kind, case: Case, folder: Path, pipe: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _write_here(work: Path) -> None:
+    """Let what Ultralytics read from its settings when it was imported mean this folder."""
+    folders = {"RUNS_DIR": work / "runs", "DATASETS_DIR": work / "datasets", "WEIGHTS_DIR": work / "weights"}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "ultralytics":
+            vars(module).update({key: folder for key, folder in folders.items() if key in vars(module)})
+    if utils := sys.modules.get("ultralytics.utils"):
+        for key, folder in folders.items():
+            dict.__setitem__(utils.SETTINGS, key.lower(), str(folder))
 
 
 def _judged(kind: Kind, case: Case) -> dict[str, Any]:

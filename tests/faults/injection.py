@@ -52,6 +52,10 @@ class Injection:
         torch.save = self._saving(torch.save)  # type: ignore[assignment]
         mmap.mmap = self._mapping(mmap.mmap)  # type: ignore[assignment,misc]
 
+    def too_large(self, size: int) -> bool:
+        """Whether a file of that many bytes was more than there was room for."""
+        return self.how == "room" and size > self.n
+
     def step(self, what: str, path: Any, half: Callable[[], Any] = lambda: None) -> None:
         """Count one call; fail if it is the one, after ``half`` of it was done."""
         if not self._counts(path):

@@ -22,7 +22,7 @@ def load(name: str) -> Kind:
 
 
 def names() -> list[str]:
-    """All kinds, one for each file that has one; bare ones first, whose parent must not have imported what comes after."""
+    """All kinds, one for each file; bare ones first, whose parent must not have imported what the others need."""
     found = [file.stem for file in FOLDER.glob("*.py") if "\nKIND = " in file.read_text("utf-8")]
     return sorted(found, key=lambda name: (not load(name).bare, name))
 

@@ -24,6 +24,7 @@ GRAFT = "base.pt+MLLABlock@1"
 WAYS = (*ERRORS, "kill", "room")
 ROOM = 20_000  # bytes more that a file may have at every step
 UNTOUCHED, REFUSED, THEIRS, UNKNOWN, WENT_ON = 0, 10, 11, 12, 13
+ENDS = {REFUSED: "refused", THEIRS: "refused by Ultralytics", WENT_ON: "went on"}
 
 
 def listed() -> Iterator[Case]:
@@ -33,42 +34,41 @@ def listed() -> Iterator[Case]:
 
 
 def check(case: Case) -> str:
-    """Prepare, be interrupted, look at every file, do it again."""
+    """Prepare, be interrupted, look at every file, do it again; each in a process of its own: it may use threads."""
     prepare, act = WRITERS[case["writer"]]
-    prepare()
+    _whole(prepare, "what comes before fails")
     before = _files()
-    status, said = _interrupted(act, case)
+    injection = Injection(Path(), case["n"] * (ROOM if case["how"] == "room" else 1), case["how"])
+    status, said = _apart(act, injection)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == UNTOUCHED:
         return ENDED
     _check_files(before)
     _check_end(status, said, case)
-    try:
-        act()
-    except Exception as error:
-        raise Bad(f"the next call fails: {judge.described(error)}\nafter: {said}") from error
+    _whole(act, f"the next call fails, after {said}")
     _check_files({})
     left = [name for name in _files() if ".yolomix-" in name]
     if left:
         raise Bad(f"left over after the next call: {left}")
-    return {REFUSED: "refused", THEIRS: "refused by Ultralytics", WENT_ON: "went on"}.get(
-        os.WEXITSTATUS(status), "killed"
-    )
+    return ENDS.get(os.WEXITSTATUS(status), "killed") if os.WIFEXITED(status) else "killed"
 
 
-def _interrupted(act: Callable[[], Any], case: Case) -> tuple[int, str]:
-    """Do it in a process of its own that fails at the n-th call; its status, and what it said."""
+def _whole(act: Callable[[], Any], what: str) -> None:
+    status, said = _apart(act, Injection(Path(), -1, "full"))
+    if status != UNTOUCHED:
+        raise Bad(f"{what}: {said}")
+
+
+def _apart(act: Callable[[], Any], injection: Injection) -> tuple[int, str]:
+    """Do it in a forked process with an injection; its status, and what it said."""
     log = Path("..", "said.txt").resolve()
     pid = os.fork()
     if pid == 0:
         code = UNKNOWN
-        n = case["n"] * (ROOM if case["how"] == "room" else 1)
-        injection = Injection(Path(), n, case["how"])
         said = open(log, "w")  # noqa: SIM115  before the calls are counted
         try:
             injection.start()
             act()
-            room = case["how"] == "room" and n < _largest()
-            code = WENT_ON if injection.fired or room else UNTOUCHED
+            code = WENT_ON if injection.fired or injection.too_large(_largest()) else UNTOUCHED
         except BaseException as error:  # noqa: BLE001  what came is the question
             code = _code(error, injection)
             said.write(judge.described(error) if code != UNKNOWN else traceback.format_exc())
