@@ -73,3 +73,47 @@ def test_an_unknown_name_lists_near_ones():
 
 def test_yolo_builds_a_packaged_model_of_its_task():
     assert (yolomix.YOLO("yolo11n-halo.yaml").task, yolomix.YOLO("mamba-yolo-n-seg.yaml").task) == ("detect", "segment")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "yolo11nn.pt",
+            r"no checkpoint 'yolo11nn\.pt' on disk or among those that Ultralytics offers; did you mean yolo11n",
+        ),
+        ("beste.pt", r"no checkpoint 'beste\.pt' .*; did you mean best\.pt"),
+        ("nowhere", r"no checkpoint 'nowhere' .*"),
+        ("gone.onnx", r"no file 'gone\.onnx' on disk .*; here is none"),
+        ("x" * 3000 + ".pt", r"no checkpoint 'xxx.*"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_not_asked_for_in_the_network(name, said, tmp_path, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", asked)
+    monkeypatch.setattr("ultralytics.utils.downloads.get_github_assets", asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pt").touch()
+    with pytest.raises(FileNotFoundError, match=said):
+        yolomix.YOLO(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"backbone: [", r"yolo0-own\.yaml cannot be read as a model YAML: while parsing a flow node"),
+        (b"a: b: c", r"cannot be read as a model YAML: .*mapping values are not allowed"),
+        (b"- 1\n- 2", r"it needs 'backbone' and 'head', each a list of rows"),
+        (b"nc: 2", r"it needs 'backbone' and 'head', each a list of rows"),
+        (b"\xff\xfe\x00", r"cannot be read as a model YAML|it needs 'backbone' and 'head'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["yolo0-own.yaml", "yolo0n-own.yaml"])
+def test_what_is_no_yaml_is_told_with_file_and_place(name, text, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yolo0-own.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=said.replace("yolo0-own", name[:-5])) as found:
+        yolomix.YOLO(name)
+    assert "ray.run" not in str(found.value)

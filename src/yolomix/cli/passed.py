@@ -175,21 +175,18 @@ def _check_model(name: str) -> None:
         raise UsageError(f"{name} describes no model, it has no backbone; a dataset YAML goes to data=")
     if model.kind is not Kind.CHECKPOINT:
         return
-    offered = [f"{stem}.pt" for stem in sorted(entry.ASSETS)]
-    base = Path(model.base)
-    if base.suffix == "":
-        _refuse_bare(name, offered)
-    if model.file is None and base.name not in offered:
-        here = [str(file) for file in base.parent.glob("*.pt")]
-        found = near(name, here + offered)
-        raise FileNotFoundError(f"no checkpoint {name!r} on disk or among those that Ultralytics offers; {found}")
+    if Path(model.base).suffix == "":
+        _refuse_bare(name)
+    entry.check_there(name)
 
 
-def _refuse_bare(name: str, offered: Sequence[str]) -> None:
+def _refuse_bare(name: str) -> None:
     from yolomix import models
+    from yolomix.host import entry
 
     if names.resolve(f"{name}.yaml").kind is Kind.PACKAGED:
         raise UsageError(f"no model {name!r}: write model={name}.yaml")
+    offered = sorted(f"{stem}.pt" for stem in entry.ASSETS)
     choices = [*(f"{file}.yaml" for file in models.names()), *offered]
     raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
 

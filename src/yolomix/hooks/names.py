@@ -12,7 +12,7 @@ from typing import Any
 from ultralytics.nn import tasks
 
 from yolomix import editing
-from yolomix.host import names
+from yolomix.host import entry, names
 from yolomix.surgery import grammar
 
 
@@ -36,10 +36,12 @@ def model_file(native: Callable[..., Any], model: str | Path = "yolo11n") -> Any
     What is in the file decides whether it is the graft, not its name or date.
 
     Raises:
+        FileNotFoundError: it is neither on disk nor offered by Ultralytics; the text has near names.
         FileExistsError: a file of that name was not written for a graft, or has been trained since.
     """
     name = names.resolve(model)
     if not (name.grafts and name.has_weights):
+        entry.check_there(model)
         return native(model)
     plan = editing.edit(name.text).plan()
     base = Path(name.base)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ultralytics import cfg
+from ultralytics import cfg, utils
 from ultralytics.engine.model import Model
-from ultralytics.utils import LOGGER, SETTINGS_FILE, downloads
+from ultralytics.utils import LOGGER, SETTINGS_FILE, checks, downloads
+
+from yolomix.host import names
+from yolomix.host.names import Kind
 
 ARGUMENTS: dict[str, Any] = cfg.DEFAULT_CFG_DICT
 MODES = frozenset(cfg.MODES)
@@ -41,6 +46,33 @@ def merged(words: Sequence[str]) -> list[str]:
         SyntaxError, IndexError: an equals sign without a side.
     """
     return [str(word).removeprefix("--") for word in cfg.merge_equals_args([*words])]
+
+
+def check_there(model: str | Path) -> None:
+    """Refuse a checkpoint or exported file that is nowhere, before Ultralytics asks the network for it.
+
+    >>> check_there("yolo11n.pt")
+    >>> check_there("yolo11nn.pt")
+    Traceback (most recent call last):
+    FileNotFoundError: no checkpoint 'yolo11nn.pt' on disk or among those that Ultralytics offers; did you mean ...?
+
+    Raises:
+        FileNotFoundError: with the near names of the same folder and of what Ultralytics offers.
+    """
+    name = names.resolve(model)
+    if name.kind not in (Kind.CHECKPOINT, Kind.EXPORTED) or name.file is not None:
+        return
+    file = Path(checks.check_yolov5u_filename(name.base.strip().replace("'", "")))  # as Ultralytics reads it
+    offered = name.kind is Kind.CHECKPOINT and (file.stem if file.suffix else file.name) in ASSETS
+    if offered or any(os.path.exists(path) for path in (file, utils.SETTINGS["weights_dir"] / file)):
+        return
+    folder = file.parent if os.path.isdir(file.parent) else Path()
+    here = [str(path) for path in folder.glob(f"*{file.suffix or '.pt'}")]
+    known = [*here, *sorted(f"{stem}.pt" for stem in ASSETS)]
+    found = difflib.get_close_matches(name.base, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(found)}?" if found else f"here is {', '.join(here) or 'none'}"
+    what = "checkpoint" if name.kind is Kind.CHECKPOINT else "file"
+    raise FileNotFoundError(f"no {what} {name.base!r} on disk or among those that Ultralytics offers; {hint}")
 
 
 def metrics(result: Any) -> dict[str, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def resolve(name: str | Path) -> ModelName:
     if "://" in text:
         return ModelName(text, text, Kind.REMOTE)
     # A file of exactly that name comes first.
-    if "+" not in Path(text).name or Path(text).is_file():
+    if "+" not in Path(text).name or os.path.isfile(text):
         return _without_grafts(text)
     parsed = grammar.parse(text)
     base = _without_grafts(parsed.base)
@@ -110,7 +111,7 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
     if found.file is None or (not found.scale and found.kind is Kind.YAML):
         model = _natively(native or _native(), name)
     else:
-        model = yaml.safe_load(found.file.read_text(encoding="utf-8"))
+        model = _read(name, lambda: yaml.safe_load(found.file.read_text(encoding="utf-8")))
     if not isinstance(model, dict) or not all(isinstance(model.get(part), list) for part in ("backbone", "head")):
         has = type(model).__name__
         if isinstance(model, dict):
@@ -139,20 +140,21 @@ def _without_grafts(text: str) -> ModelName:
     path = Path(text)
     if path.suffix in YAML:
         return _yaml(text, path)
-    if path.suffix in (CHECKPOINT, "") and not path.is_dir():
-        return ModelName(text, text, Kind.CHECKPOINT, path if path.is_file() else None)
-    return ModelName(text, text, Kind.EXPORTED, path if path.exists() else None)
+    # os.path, since pathlib raises where a name is too long for the system
+    if path.suffix in (CHECKPOINT, "") and not os.path.isdir(path):
+        return ModelName(text, text, Kind.CHECKPOINT, path if os.path.isfile(path) else None)
+    return ModelName(text, text, Kind.EXPORTED, path if os.path.exists(path) else None)
 
 
 def _yaml(text: str, path: Path) -> ModelName:
     """A model YAML: a file, the file of another scale beside it, a packaged model, or a name of Ultralytics."""
-    if path.is_file():
+    if os.path.isfile(path):
         return ModelName(text, text, Kind.YAML, path)
     packaged = [(models.FOLDER, path.stem.lower(), ".yaml", Kind.PACKAGED)] if path.name == text else []
     for folder, name, suffix, kind in [(path.parent, path.stem, path.suffix, Kind.YAML), *packaged]:
         for stem, scale in _readings(name):
             file = folder / f"{stem}{suffix}"
-            if file.is_file():
+            if os.path.isfile(file):
                 return ModelName(text, text, kind, file, scale)
     return ModelName(text, text, Kind.YAML)
 
@@ -183,9 +185,29 @@ def _native() -> Callable[..., dict[str, Any]]:
 
 def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[str, Any]:
     try:
-        return native(name)
+        return _read(name, lambda: native(name))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix, which has "
             f"{', '.join(near(str(name)) or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
         ) from error
+
+
+def _read(name: str | Path, read: Callable[[], Any]) -> Any:
+    """What ``read`` reads of a model YAML, with errors that name the file and the reason."""
+    try:
+        return read()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, yaml.YAMLError, TypeError, AttributeError) as error:  # TypeError: Ultralytics 8.3.0
+        raise ValueError(f"{name} cannot be read as a model YAML: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a YAML cannot be read: place and reason, without the advice of others."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "is not a valid YAML mapping" in str(error) or isinstance(error, (TypeError, AttributeError)):
+        return "it needs 'backbone' and 'head', each a list of rows, and is no mapping"
+    text = str(error).partition("Verify YAML")[0]
+    return re.sub(r"^YAML syntax error in '.*?': ", "", text).replace(' in "<unicode string>",', "").strip()
