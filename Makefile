@@ -14,9 +14,10 @@ export YOLO_AUTOINSTALL ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types tests oldest clean help
+.PHONY: demo test lint types tests oldest faults clean help
 help:
 	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 4 minutes on two cores)"
+	@echo "make faults damaged input, full disks, kills and other packages, on purpose, for MINUTES=10 (docs/reliability.md)"
 	@echo "make test   lint, types, the whole test suite, and the tests of the hooks on the oldest supported Ultralytics"
 
 demo: $(READY)
@@ -40,6 +41,9 @@ oldest: $(OLDEST)/.ready
 		PYTHONPATH=$(CURDIR)/$(OLDEST) YOLO_CONFIG_DIR=$(CURDIR)/$(OLDEST)/config \
 		$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal $(patsubst %,tests/hooks/test_%.py,$(HOOK_TESTS)); \
 	else echo "NOT RUN: the tests on Ultralytics 8.3.0, which needs numpy 1 and so Python 3.11 or 3.12"; fi
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults $(KINDS) --minutes $${MINUTES:-10} --seed $${SEED:-0} $(if $(PLANT),--plant $(PLANT))
 
 # A second call finds the stamp and installs nothing.
 $(READY): pyproject.toml constraints.txt

@@ -36,6 +36,7 @@ class Count:
         words: how many came to which end.
         bad: the failures, each with the command that repeats it.
         seconds: wall-clock time.
+        cut: whether time was over before everything was tried.
         untried: why nothing was tried, or None.
     """
 
@@ -44,6 +45,7 @@ class Count:
     words: collections.Counter[str] = field(default_factory=collections.Counter)
     bad: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    cut: bool = False
     untried: str | None = None
 
     def __str__(self) -> str:
@@ -95,7 +97,7 @@ def count(kind: Kind, run: Run, say: Callable[[str], None] = print) -> Count:
                 if line["text"] not in known:  # what Hypothesis shrinks comes many times
                     say("    " + line["text"].strip().replace("\n", "\n    "))
                 known.add(line["text"])
-    result.seconds = time.monotonic() - start
+    result.seconds, result.cut = time.monotonic() - start, run.over
     say(str(result))
     return result
 
@@ -140,9 +142,13 @@ def _driver(kind: Kind, run: Run, job: int, pipe: int) -> None:
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with os.fdopen(pipe, "w", buffering=1) as out:
+            found: list[Outcome] = []  # of a plant, one is enough
 
             def tried(case: Case) -> Outcome:
+                if run.plant is not None and found:
+                    return found[0]
                 outcome = forking.attempt(kind, case)
+                found.extend([outcome] * outcome.bad)
                 file = forking.kept(kind, case, outcome, run.keep) if outcome.bad else ""
                 print(json.dumps({"word": outcome.word, "text": outcome.text, "file": str(file)}), file=out)
                 return outcome
