@@ -16,6 +16,7 @@ assert _SPEC is not None
 SOURCE = str(Path(str(_SPEC.origin)).parent)
 # What a file of a stranger must never bring about. Python tells an audit hook of each before it happens.
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn")
+ASKS = ("xpu-smi", "nvidia-smi")  # PyTorch asks these what the machine has
 CONNECTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
 
 
@@ -42,7 +43,8 @@ def watch() -> list[str]:
     seen: list[str] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in STARTS or event in CONNECTS:
+        asks = event == "subprocess.Popen" and args[0] in ASKS
+        if (event in STARTS or event in CONNECTS) and not asks:
             seen.append(f"{event} {args!r}"[:300])
 
     sys.addaudithook(hook)
