@@ -133,9 +133,9 @@ def test_missing_photographs_are_named(monkeypatch):
 def test_it_is_rendered_once_and_kept(small):
     file = data.sample_dataset()
     assert file == small / "data.yaml"
-    assert sorted(path.name for path in small.iterdir()) == ["data.yaml", "images", "labels"]
+    assert sorted(path.name for path in small.iterdir()) == ["data.yaml", "images", "labels", "sha256.txt"]
     before = {path: path.stat().st_mtime_ns for path in small.rglob("*.*")}
-    assert len(before) == 15
+    assert len(before) == 16
     assert data.sample_dataset("segment") == file
     assert {path: path.stat().st_mtime_ns for path in small.rglob("*.*")} == before
 
@@ -146,6 +146,28 @@ def test_an_incomplete_dataset_is_rendered_again(small):
     image.unlink()
     assert data.sample_dataset() == small / "data.yaml"
     assert image.read_bytes() == before
+    assert [path.name for path in small.parent.iterdir()] == [data.FOLDER]
+
+
+DAMAGES = {
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
+    "changed": lambda file: file.write_bytes(file.read_bytes()[:-1] + b"?"),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a link to itself": lambda file: (file.unlink(), file.symlink_to(file)),
+    "a stranger beside it": lambda file: file.with_stem("mine").write_bytes(file.read_bytes()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["images/val/0001.jpg", "labels/train/0002.txt", "sha256.txt", "data.yaml"])
+def test_what_is_damaged_is_rendered_again(small, name, damage):
+    file = data.sample_dataset().parent / name
+    before = file.read_bytes()
+    DAMAGES[damage](file)
+    data.sample_dataset()
+    assert file.read_bytes() == before
+    assert len([*small.rglob("*.jpg")]) == 7
     assert [path.name for path in small.parent.iterdir()] == [data.FOLDER]
 
 

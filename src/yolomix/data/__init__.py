@@ -29,6 +29,8 @@ TASKS = ("detect", "segment")
 SPLITS = {"train": 400, "val": 100, "test": 100}  # images in each
 FOLDER = "sample-v1"  # counts up whenever an image or a label changes
 JPEG_QUALITY = 92
+KINDS = {"images": ".jpg", "labels": ".txt"}  # folders, and what their files end in
+DIGESTS = "sha256.txt"  # of every image and label, as sha256sum writes and checks them
 
 
 def sample_dataset(task: str = "detect", root: str | Path | None = None) -> Path:
@@ -111,17 +113,24 @@ def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
         folder: made if missing.
         splits: number of images in each split.
     """
+    digests = []
     for split, count in splits.items():
-        images, labels = folder / "images" / split, folder / "labels" / split
-        images.mkdir(parents=True, exist_ok=True)
-        labels.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
         for i in range(count):
             drawn = labelled_image(seed(split, i))
             # Not cv2.imwrite, which on Windows cannot open a path with non-ASCII letters.
             _, encoded = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            files.write(images / f"{i:04d}.jpg", encoded.tobytes(), flush=False)
-            files.write_text(labels / f"{i:04d}.txt", drawn.label, flush=False)
+            for kind, content in (("images", encoded.tobytes()), ("labels", drawn.label.encode("utf-8"))):
+                file = files.write(folder / _name(kind, split, i), content, flush=False)
+                digests.append(f"{files.digest(file)}  {_name(kind, split, i)}\n")
+    files.write_text(folder / DIGESTS, "".join(digests), flush=False)
     return files.write_text(folder / "data.yaml", _dataset_yaml(splits), flush=False)
+
+
+def _name(kind: str, split: str, index: int) -> str:
+    """``("images", "val", 3)`` -> ``images/val/0003.jpg``."""
+    return f"{kind}/{split}/{index:04d}{KINDS[kind]}"
 
 
 def seed(split: str, index: int) -> int:
@@ -167,19 +176,31 @@ def _kept(folder: Path) -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the dataset YAML is the one that is rendered, and all images and labels are there and hold something.
+    """Whether the dataset YAML is the one that is rendered, and all images and labels are as they were written.
 
     Nothing that is found decides what runs: Ultralytics executes a ``download:`` line of a dataset YAML.
     """
-    file = folder / "data.yaml"
-    if not file.is_file() or file.read_bytes() != _dataset_yaml(SPLITS).encode("utf-8"):
+    try:
+        if (folder / "data.yaml").read_bytes() != _dataset_yaml(SPLITS).encode("utf-8"):
+            return False
+        lines = (folder / DIGESTS).read_text("utf-8").splitlines()
+        digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        return digests.keys() == _found(folder) == _expected() and all(
+            files.digest(folder / name) == digest for name, digest in digests.items()
+        )
+    except (OSError, ValueError):  # what cannot be read is not there
         return False
-    for split, count in SPLITS.items():
-        for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
-            found = [*(folder / kind / split).glob(f"*{suffix}")]
-            if len(found) != count or not all(path.stat().st_size for path in found):
-                return False
-    return True
+
+
+def _expected() -> set[str]:
+    """The names of all images and labels."""
+    return {_name(kind, split, i) for kind in KINDS for split, count in SPLITS.items() for i in range(count)}
+
+
+def _found(folder: Path) -> set[str]:
+    """The names of the images and labels that are there, strangers included."""
+    paths = [path for kind, suffix in KINDS.items() for path in (folder / kind).glob(f"*/*{suffix}")]
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def _remove_leftovers(folder: Path) -> None:

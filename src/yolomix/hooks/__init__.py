@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,7 +79,7 @@ def in_place(hook: Hook) -> bool:
     """
     module = importlib.import_module(hook.module)
     placed = original.record(module).get(hook.target)
-    return placed is not None and _found(module, hook.target) is not placed.native
+    return placed is not None and not _is_bare(_found(module, hook.target), placed)
 
 
 class _AfterImport:
@@ -150,7 +151,7 @@ def _wrap(module: ModuleType, hook: Hook) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
     elif _is_ours(native):  # imported by name from a module that was wrapped before
         original.record(module)[hook.target] = original.Wrapped(native.__wrapped__, native)
-    elif placed is None or native is placed.native:  # else it is somebody else's around ours
+    elif placed is None or _is_bare(native, placed):  # else it is somebody else's around ours
         *parents, name = hook.target.split(".")
         wrapper = _wrapper(native, hook.ours)
         setattr(_found(module, ".".join(parents)), name, wrapper)
@@ -168,14 +169,31 @@ def _found(module: ModuleType, target: str) -> Any:
 def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
     @functools.wraps(native)
     def _call(*args: Any, **kwargs: Any) -> Any:
-        return _ours(ours)(native, *args, **kwargs)
+        function = _ours(ours)
+        sys.modules[__name__]._put_back()
+        return function(native, *args, **kwargs)
 
     setattr(_call, OWN, _call)  # functools.wraps of somebody else copies it, and it is not that function's own
     return _call
 
 
+def _put_back() -> None:
+    """Wrap again what somebody unwrapped, as whoever replaces a function for a while does who began before us."""
+    for hook in HOOKS:
+        module = sys.modules.get(hook.module)
+        if module is not None and hook.target in original.record(module):
+            _wrap(module, hook)
+
+
 def _is_ours(function: Any) -> bool:
     return getattr(function, OWN, None) is function
+
+
+def _is_bare(function: Any, placed: original.Wrapped) -> bool:
+    """Whether a function is what we wrapped, or Ultralytics' own, with nobody's wrapper around it."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    theirs = os.path.join(os.path.dirname(str(sys.modules["ultralytics"].__file__)), "")
+    return function is placed.native or file.startswith(theirs)
 
 
 def _ours(name: str) -> Callable[..., Any]:
