@@ -181,7 +181,8 @@ def _put_back() -> None:
     """Wrap again what somebody unwrapped, as whoever replaces a function for a while does who began before us."""
     for hook in HOOKS:
         module = sys.modules.get(hook.module)
-        if module is not None and hook.target in original.record(module):
+        placed = getattr(module, original.RECORD, {}).get(hook.target)
+        if module is not None and placed is not None and _is_bare(_found(module, hook.target), placed):
             _wrap(module, hook)
 
 
