@@ -117,7 +117,9 @@ def _judged(kind: Kind, case: Case) -> dict[str, Any]:
         outcome = Outcome("bad", str(error) or "bad")
     except BaseException as error:  # noqa: BLE001  what may come out is the question
         outcome = Outcome("refused")
-        if not judge.is_ours(error):
+        if not judge.is_ours(error) and kind.theirs(error):
+            outcome = Outcome("refused by Ultralytics")
+        elif not judge.is_ours(error):
             outcome = Outcome(type(error).__name__, judge.described(error))
     if kind.runs_nothing and seen and not outcome.bad:
         outcome = Outcome("started", "\n".join(seen[:10]))

@@ -51,6 +51,7 @@ class Kind:
         share: how much of a run's time it is given, in parts.
         small: how many cases the fixed small part tries.
         plants: regressions that it has to find: a name, and a function that breaks yolomix in this process.
+        theirs: whether an exception of Ultralytics is as good as one of ours: it names the file and the reason.
         refusal: why it cannot be tried on this system, or None.
     """
 
@@ -68,4 +69,5 @@ class Kind:
     share: float = 1.0
     small: int = 20
     plants: dict[str, Callable[[], None]] = field(default_factory=dict)
+    theirs: Callable[[BaseException], bool] = lambda error: False
     refusal: Callable[[], str | None] = lambda: None

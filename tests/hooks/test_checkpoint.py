@@ -78,7 +78,7 @@ def files(folder):
         "pickle": r"pickle.pt cannot be read as a checkpoint: RuntimeError: Invalid magic number; corrupt file",
         "zip": r"zip.pt cannot be read as a checkpoint: RuntimeError: ",
         "other_zip": r"other_zip.pt cannot be read as a checkpoint: RuntimeError: ",
-        "flipped": r"flipped.pt cannot be read as a checkpoint: ",
+        "flipped": r"flipped.pt is damaged: nested/data.pkl inside it is not what was saved",
         "list": r"list.pt cannot be read as a checkpoint: AttributeError: 'list' object has no attribute 'model'",
     }
 
@@ -122,3 +122,92 @@ def test_a_module_that_is_not_here(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "of_the_test")
     with pytest.raises(ModuleNotFoundError, match=r"gone\.pt has a block from the module 'of_the_test', which is not"):
         yolomix.YOLO(tmp_path / "gone.pt")
+
+
+def rotten(file, name):
+    """Let one bit of an entry fall over, and leave its checksum as it is."""
+    with zipfile.ZipFile(file) as archive:
+        inside = archive.read(name)
+    raw = file.read_bytes()
+    at = raw.index(inside) + len(inside) // 2
+    file.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+
+
+def test_a_bit_that_fell_over_in_a_weight_is_found(tiny, tmp_path):
+    yolomix.YOLO(tiny).save(tmp_path / "a.pt")
+    assert yolomix.YOLO(tmp_path / "a.pt").task == "detect"
+    rotten(tmp_path / "a.pt", "archive/data/0")
+    for open_it in (yolomix.YOLO, ultralytics.YOLO, yolomix.edit):
+        with pytest.raises(
+            TypeError, match=r"a\.pt is damaged: archive/data/0 inside it is not what was saved\. Copy it"
+        ):
+            open_it(tmp_path / "a.pt")
+
+
+def test_a_file_saved_without_checksums_opens(tiny, tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yolomix.YOLO(tiny).save(tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert yolomix.YOLO(tmp_path / "a.pt").task == "detect"
+
+
+def without_layers(model):
+    model._modules["model"] = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(train_args=3), "its train_args are 3, and have to map names to values"),
+        (lambda c: c.update(epoch=""), "its epoch is '', and has to be a whole number"),
+        (lambda c: c.update(model=c["model"].model), "it holds layers (Sequential) and no model"),
+        (lambda c: c["model"].__dict__.pop("yaml"), "its yaml is None, and has to be a model dictionary"),
+        (lambda c: vars(c["model"]).update(names=[1]), "its names are [1], and have to map class indices to names"),
+        (lambda c: vars(c["model"]).update(task="fly"), "its task is 'fly', and has to be one of classify"),
+        (lambda c: vars(c["model"]).update(stride=8), "its stride is 8, and has to be a tensor"),
+        (lambda c: vars(c["model"]).update(save={}), "its save is {}, and has to be a list of layer indices"),
+        (lambda c: without_layers(c["model"]), "its layers are Identity(), and have to be a Sequential"),
+        (lambda c: vars(c["model"].model[1]).update(f=7), "layer 1 (Conv) reads 7, and has to read layers before it"),
+        (lambda c: vars(c["model"].model[1]).update(i=0), "layer 1 (Conv) says that it is layer 0"),
+        (lambda c: vars(c["model"].model[-1]).update(nc=0), "nc of its Detect is 0, and has to be a whole number from"),
+        (lambda c: vars(c["model"].model[-1]).update(stride=1), "stride of its Detect is 1, and has to be a tensor"),
+        (
+            lambda c: c["model"].model[0]._modules.update(conv=3),
+            "its part 'conv' of a Conv is 3, and has to be a module",
+        ),
+        (lambda c: c["model"].model[0].conv._parameters.update(weight=3), "its 'weight' of a Conv2d is 3, and has to"),
+    ],
+)
+def test_a_model_that_is_not_as_it_was_saved(tiny, tmp_path, change, said):
+    content = {"model": yolomix.YOLO(tiny).model, "train_args": {}}
+    change(content)
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(TypeError) as error:
+        yolomix.YOLO(tmp_path / "odd.pt")
+    assert f"odd.pt cannot be used: {said}" in str(error.value)
+    assert "a checkpoint is a file that training wrote" in str(error.value)
+
+
+def test_a_state_that_does_not_fit_is_told_with_its_file(tiny, settings, tmp_path):
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def stop(trainer):
+        raise Enough
+
+    model = yolomix.YOLO(tiny)
+    run = {**settings, "epochs": 3, "project": str(tmp_path), "name": "run"}
+    model.add_callback("on_model_save", stop)
+    with pytest.raises(Enough):
+        model.train(**run)
+    last = tmp_path / "run" / "weights" / "last.pt"
+    found = torch.load(last, weights_only=False)
+    found["optimizer"]["param_groups"] = found["optimizer"]["param_groups"][:1]
+    torch.save(found, last)
+    with pytest.raises(
+        ValueError, match=r"last\.pt cannot be resumed, .* does not fit: ValueError: loaded state dict has"
+    ):
+        yolomix.YOLO(last).train(resume=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import os
 import pickle
 import sys
-import types
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 
+from tests import fork_files
+from tests.fork_files import BLOCKS, TIMM, UTILS
 from yolomix import models
 from yolomix.host import foreign
-from yolomix.nn import common, mamba_yolo, mamba_yolo_parts
-
-BLOCKS = "ultralytics.nn.modules.mamba_yolo"
-UTILS = "ultralytics.nn.modules.common_utils_mbyolo"
-TIMM = "timm.layers.drop"
+from yolomix.nn import mamba_yolo_parts
 
 
 def model_t() -> nn.Module:
@@ -47,49 +44,15 @@ def shell(**attributes: object) -> nn.Module:
     return model
 
 
-def forward_corev2(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return x
-
-
-def fork() -> dict[type, type]:
-    """The fork's classes by ours."""
-    classes = {
-        mamba_yolo_parts.MambaYoloSS2D: type(
-            "SS2D", (nn.Module,), {"__module__": BLOCKS, "forward_corev2": forward_corev2}
-        ),
-        mamba_yolo_parts.NestedLayerNorm2d: type("LayerNorm2d", (nn.Module,), {"__module__": UTILS}),
-        common.DropPath: type("DropPath", (nn.Module,), {"__module__": TIMM}),
-        mamba_yolo_parts.ConvNormAct: nn.Sequential,
-    }
-    for name in ("RGBlock", "LSBlock", "VSSBlock", "XSSBlock", "SimpleStem", "VisionClueMerge"):
-        classes[getattr(mamba_yolo, name)] = type(name, (nn.Module,), {"__module__": BLOCKS})
-    return classes
-
-
-def importable(classes: dict[type, type], patch: pytest.MonkeyPatch) -> None:
-    """Put the fork's classes where the fork has them."""
-    for module in ("timm", "timm.layers", TIMM, BLOCKS, UTILS):
-        content = types.ModuleType(module)
-        for cls in classes.values():
-            if cls.__module__ == module:
-                setattr(content, cls.__name__, cls)
-        patch.setitem(sys.modules, module, content)
-
-
 @pytest.fixture
-def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def saved(tmp_path: Path) -> Callable[..., Path]:
     """Writes a model as the fork would; afterwards nobody can import the fork's classes."""
 
     def save(model: nn.Module, protocol: int = 2, **more: object) -> Path:
-        theirs, classes = copy.deepcopy(model), fork()
-        for module in theirs.modules():
-            module.__class__ = classes.get(type(module), type(module))
-            if isinstance(module, classes[mamba_yolo_parts.MambaYoloSS2D]):
-                module.forward_core = functools.partial(module.forward_corev2, force_fp32=None)
         args = {"imgsz": 320, "data": "bccd.yaml", "save_dir": Path("runs")}
-        content = {"epoch": 7, "model": theirs.half(), "ema": None, "train_args": args, **more}
-        with monkeypatch.context() as patch:
-            importable(classes, patch)
+        theirs = fork_files.as_theirs(copy.deepcopy(model))
+        content = {"epoch": 7, "model": theirs, "ema": None, "train_args": args, **more}
+        with fork_files.in_place():
             torch.save(content, tmp_path / "best.pt", pickle_protocol=protocol)
         return tmp_path / "best.pt"
 
@@ -178,7 +141,7 @@ CONV, DETECT = [-1, 1, "Conv", [8, 3, 2]], [[0, 0, 0], 1, "Detect", ["nc"]]
         ({"backbone": {"0": CONV}}, "backbone and head have to be lists of rows"),
         ({"backbone": [["x", 1, "Conv", [8]]]}, "reads 'x', and has to read layers by index"),
         ({"scales": {"n": [1e9, 1.0, 1024]}}, "scale 'n' is [1000000000.0, 1.0, 1024]"),
-        ({"scales": {"n": [1.0, 1.0, 64]}, "scale": "x"}, "its scale is 'x', and its scales are n"),
+        ({"scales": {"n": [1.0, 1.0, 64]}, "scale": "x"}, "its scale is 'x', and its scales are ['n']"),
         ({"nc": Path("x")}, "nc is <yolomix.host.foreign.PosixPath object"),
         ({"kpt_shape": "exit()"}, "kpt_shape is 'exit()', and has to be two whole numbers"),
         ({"depth_multiple": "3"}, "depth_multiple is '3'"),
@@ -198,6 +161,58 @@ def test_an_activation_inside_a_file_is_not_evaluated(saved: Callable[..., Path]
     model.yaml["activation"] = f"__import__('os').system('touch {tmp_path / 'was_run'}')"
     foreign.checkpoint(saved(model))
     assert not (tmp_path / "was_run").exists()
+
+
+def twice(value: object, times: int = 40) -> object:
+    """A list of a list of a list, each of them twice: a line to write, 2**40 items to print."""
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ({"yaml": {"backbone": [[-1, 1, "Conv", twice(1)]], "head": []}}, "row 0 [-1, 1, 'Conv', [[["),
+        ({"yaml": {"backbone": twice(1), "head": []}}, "row 0 [[[[["),
+        ({"yaml": {"backbone": [], "head": [], "nc": "9" * 10**6}}, "nc is '99999"),
+        ({"names": twice("a")}, "its names are [[[[["),
+        ({"names": {"a": "b"}}, "its names are {'a': 'b'}, and have to map class indices to names"),
+    ],
+)
+def test_what_a_stranger_wrote_is_told_in_a_line(
+    saved: Callable[..., Path], attributes: dict[str, Any], text: str
+) -> None:
+    model = shell(**{"yaml": {"nc": 1, "backbone": [], "head": []}, **attributes})
+    with pytest.raises(foreign.RefusedError) as error:
+        foreign.read(saved(model))
+    assert text in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_modules_without_end_are_refused(saved: Callable[..., Path]) -> None:
+    model = shell(yaml={"nc": 1, "backbone": [], "head": []})
+    inner = model.model
+    for _ in range(40):
+        inner = nn.Sequential(inner, inner)
+    model.model = inner
+    with pytest.raises(foreign.RefusedError, match="its modules are no tree"):
+        foreign.read(saved(model))
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
+def test_a_pickle_of_the_fork_that_is_cut_is_refused(saved: Callable[..., Path], cut: float) -> None:
+    file = saved(shell())
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, inside in entries.items():
+            end = int(cut * len(inside)) if name.endswith("data.pkl") else None
+            archive.writestr(name, inside[:end] + (BLOCKS.encode() if end else b""))
+    with pytest.raises(
+        foreign.RefusedError, match=r"it is no pickle that torch\.save writes .*Copy it again from where"
+    ):
+        foreign.checkpoint(file)
 
 
 def test_weights_that_do_not_fit_their_yaml_are_an_error(saved: Callable[..., Path]) -> None:

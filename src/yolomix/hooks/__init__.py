@@ -48,6 +48,9 @@ HOOKS = (
     Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optimizer.build_optimizer", "no_weight_decay"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
+    Hook(
+        "ultralytics.engine.trainer", "BaseTrainer.resume_training", "checkpoint.resume_training", "words on resuming"
+    ),
     Hook("ultralytics.engine.trainer", "BaseTrainer.save_model", "saving.save_model", "whole checkpoint files"),
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
     Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),

@@ -6,6 +6,7 @@ Around ``ultralytics.nn.tasks.torch_safe_load``, through which every checkpoint 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ultralytics.nn import tasks
 
 import yolomix.nn
-from yolomix.host import foreign
+from yolomix.host import contents, entry, foreign
 from yolomix.nn.registry import BLOCKS
 
 NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
@@ -29,13 +30,19 @@ def torch_safe_load(
     """Load a checkpoint as ever: ``(contents, file)``; one of the Mamba-YOLO fork becomes a model of our blocks.
 
     Raises:
-        TypeError: the file is no checkpoint; the text says what it is instead.
+        TypeError: the file is no checkpoint, or is damaged; the text says what it is instead.
         ModuleNotFoundError: a block's own module cannot be imported.
     """
-    if Path(weight).is_dir():
+    if os.path.isdir(weight):
         raise TypeError(f"{weight} is a folder; {NEEDED}")
+    entry.check_there(weight)
     if foreign.is_foreign(weight):
         return foreign.checkpoint(weight), str(weight)
+    if (part := contents.damaged(weight)) is not None:
+        raise TypeError(
+            f"{weight} is damaged: {part} inside it is not what was saved. Copy it again from where it came from, or "
+            "use another checkpoint of the training"
+        )
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
         allow_classes()
     try:
@@ -50,9 +57,29 @@ def torch_safe_load(
         raise
     except Exception as error:
         raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
-    if not isinstance(checkpoint.get("ema") or checkpoint.get("model"), nn.Module):
+    if not isinstance(contents.model_of(checkpoint), nn.Module):
         raise TypeError(f"{weight} holds no model but {_contents(checkpoint)}; {NEEDED}")
+    if wrong := contents.fault(checkpoint):
+        raise TypeError(f"{weight} cannot be used: {wrong}; {NEEDED}")
     return checkpoint, file
+
+
+def resume_training(native: Callable[..., Any], trainer: Any, ckpt: dict[str, Any] | None) -> Any:
+    """``BaseTrainer.resume_training``, which names no file when the state of a training does not fit.
+
+    Raises:
+        ValueError: the state of the optimiser, of the average or of the scaler is not one of this model.
+    """
+    try:
+        return native(trainer, ckpt)
+    except AssertionError:  # Ultralytics' own: the training is finished
+        raise
+    except Exception as error:
+        file = trainer.args.model
+        raise ValueError(
+            f"{file} cannot be resumed, the state of its training does not fit: {_reason(error)}. Start a new training "
+            f"from its weights: train model={file} without resume"
+        ) from error
 
 
 def allow_classes() -> None:
@@ -97,7 +124,7 @@ def _reason(error: BaseException) -> str:
 
 def _contents(checkpoint: dict[str, Any]) -> str:
     """What a file without a model holds instead."""
-    inner = checkpoint.get("ema") or checkpoint.get("model") or checkpoint
+    inner = next((checkpoint[key] for key in ("ema", "model") if checkpoint.get(key) is not None), checkpoint)
     tensors = []
     if isinstance(inner, dict):
         tensors = [value for value in inner.values() if isinstance(value, Tensor)]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn import tasks
 
-from yolomix.host import fork_rows
+from yolomix.host import contents, fork_rows
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -31,6 +31,7 @@ KNOWN_NAMES = ("builtins.getattr", "functools.partial")  # how the fork pickles 
 MODELS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel")
 MODEL_KEYS = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
 PLAIN = (str, int, float, bool, type(None))
+DEPTH, MODULES = 30, 20_000  # modules inside modules, and in all; the largest model of the fork has 10 and 2,000
 SHOWN = 5  # tensors that do not fit, in an error
 
 
@@ -115,38 +116,50 @@ def checkpoint(file: str | Path) -> dict[str, Any]:
 
 def read(file: str | Path) -> Foreign:
     """The tensors and plain data of a checkpoint of the fork; arguments and errors as in :func:`checkpoint`."""
-    try:
+    with _reading(file):
         unsafe = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
-    except pickle.UnpicklingError as error:
-        raise RefusedError(f"{file} is refused: it is no pickle that torch.save writes ({error})") from error
     if refused := [name for name in unsafe if not name.startswith(KNOWN) and name not in KNOWN_NAMES]:
         raise RefusedError(
             f"{file} is refused: loading it would run {', '.join(refused)}, which no checkpoint of a model needs. "
             "Nothing was run. Do not open it with torch.load unless you know who made it"
         )
     stand_ins = {name: type(name.rpartition(".")[2], (StandIn,), {}) for name in unsafe}
-    with torch.serialization.safe_globals([(cls, name) for name, cls in stand_ins.items()]):
+    with _reading(file), torch.serialization.safe_globals([(cls, name) for name, cls in stand_ins.items()]):
         content = torch.load(file, map_location="cpu", weights_only=True)
-    model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else content
+    model = contents.model_of(content) if isinstance(content, dict) else content
     kind = type(model).__name__
     if kind not in MODELS or not isinstance(model, StandIn):
         raise TypeError(
             f"{file} holds no model of the Mamba-YOLO fork but {kind}; it has to be a {' or '.join(MODELS)}"
         )
-    tensors = dict(_tensors(model))
+    names = getattr(model, "names", {})
+    if wrong := contents.names_fault(names):
+        raise RefusedError(f"{file} is refused: {wrong}")
+    tensors = dict(_tensors(file, model))
     if sum(t.numel() for t in tensors.values()) > Path(file).stat().st_size:  # no element takes less than a byte
         raise RefusedError(f"{file} is refused: its tensors have more elements than the file has bytes")
-    args = content.get("train_args") if isinstance(content, dict) else None
-    names = dict(getattr(model, "names", {}))
     return Foreign(
         file=str(file),
         kind=kind,
         model=_model_dictionary(file, getattr(model, "yaml", None)),
         tensors=tensors,
-        names={int(index): str(name) for index, name in names.items()},
-        train_args=_plain_items(args),
+        names=dict(names) if isinstance(names, dict) else dict(enumerate(names)),
+        train_args=_plain_items(content.get("train_args") if isinstance(content, dict) else None),
         stand_ins=unsafe,
     )
+
+
+@contextlib.contextmanager
+def _reading(file: str | Path) -> Iterator[None]:
+    """Say in words whatever a damaged or forged pickle makes of the reader."""
+    try:
+        yield
+    except Exception as error:  # any opcode may be wrong, and so any exception come
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise RefusedError(
+            f"{file} is refused: it is no pickle that torch.save writes ({reason[:200]}). Nothing was run. Copy it "
+            "again from where it came from"
+        ) from error
 
 
 def rebuild(found: Foreign) -> nn.Module:
@@ -202,14 +215,19 @@ def _model_dictionary(file: str | Path, given: object) -> dict[str, Any]:
     return {**kept, "yaml_file": Path(file).name}
 
 
-def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _tensors(file: str | Path, model: StandIn) -> Iterator[tuple[str, Tensor]]:
     """The state dict of a tree of stand-ins."""
-    state = vars(module)
-    left_out = state.get("_non_persistent_buffers_set", ())
-    for own in ("_parameters", "_buffers"):
-        for name, tensor in state.get(own, {}).items():
+    todo, count = [("", 0, model)], 0
+    while todo:
+        prefix, depth, module = todo.pop()
+        count += 1
+        state = {name: vars(module).get(name, {}) for name in ("_parameters", "_buffers", "_modules")}
+        if depth > DEPTH or count > MODULES or not all(isinstance(part, dict) for part in state.values()):
+            raise RefusedError(f"{file} is refused: its modules are no tree of parameters, buffers and modules")
+        left_out = vars(module).get("_non_persistent_buffers_set", ())
+        for name, tensor in {**state["_parameters"], **state["_buffers"]}.items():
             if isinstance(tensor, Tensor) and name not in left_out:
                 yield f"{prefix}{name}", tensor.detach()
-    for name, child in state.get("_modules", {}).items():
-        if child is not None:
-            yield from _tensors(child, f"{prefix}{name}.")
+        for name, child in state["_modules"].items():
+            if isinstance(child, StandIn):
+                todo.append((f"{prefix}{name}.", depth + 1, child))

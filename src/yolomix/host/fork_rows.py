@@ -6,6 +6,7 @@ and evaluates parts of it, or a module that downloads weights.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 # Layers of Ultralytics 8.2, on which the fork is built, that take numbers alone.
@@ -24,6 +25,21 @@ WORDS = frozenset({"nc", "kpt_shape", "None", "nearest", "bilinear", "True", "Fa
 ROWS, REPEATS, ARGUMENTS, LARGEST = 100, 300, 12, 8192  # a model of the fork has 30, 40 in all, 5 and 1024
 
 
+# A list that holds itself twice, thirty times over, takes a line to write and all memory to print.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 4, 8, 8, 8
+_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 120, 40, 120
+
+
+def shown(value: object) -> str:
+    """A value of a stranger's file in an error: never long, and never long in the making.
+
+    >>> shown([1, "a", [[[[[]]]]]])
+    "[1, 'a', [[[...]]]]"
+    """
+    return _SHORT.repr(value)[:200]
+
+
 def fault(model: dict[str, Any]) -> str | None:
     """Why a model dictionary is refused, or None.
 
@@ -33,7 +49,7 @@ def fault(model: dict[str, Any]) -> str | None:
     """
     for key in ("nc", "ch"):
         if key in model and not _is_count(model[key]):
-            return f"{key} is {model[key]!r}, and has to be a whole number from 1 to {LARGEST}"
+            return f"{key} is {shown(model[key])}, and has to be a whole number from 1 to {LARGEST}"
     if not isinstance(model["backbone"], list) or not isinstance(model["head"], list):
         return "backbone and head have to be lists of rows"
     rows = model["backbone"] + model["head"]
@@ -42,7 +58,7 @@ def fault(model: dict[str, Any]) -> str | None:
     for i, row in enumerate(rows):
         wrong = _row_fault(row)
         if wrong:
-            return f"row {i} {row!r:.200} {wrong}"
+            return f"row {i} {shown(row)} {wrong}"
     return _scale_fault(model) or _repeats_fault(model, rows)
 
 
@@ -51,32 +67,32 @@ def _row_fault(row: object) -> str | None:
         return "is not [from, repeats, module, args]"
     source, repeats, name, args = row
     if not isinstance(name, str) or name not in LAYERS:
-        return f"names {name!r}, which is no layer of the fork"
+        return f"names {shown(name)}, which is no layer of the fork"
     if not _is_count(repeats):
-        return f"has repeats of {repeats!r}, and they have to be a whole number from 1 on"
+        return f"has repeats of {shown(repeats)}, and they have to be a whole number from 1 on"
     if not isinstance(args, list) or len(args) > ARGUMENTS or not all(map(_is_argument, args)):
         return f"has arguments that are not at most {ARGUMENTS} numbers up to {LARGEST}, or words such as 'nc'"
     reads = source if isinstance(source, list) else [source]
     if not reads or len(reads) > ROWS or not all(type(layer) is int for layer in reads):
-        return f"reads {source!r}, and has to read layers by index"
+        return f"reads {shown(source)}, and has to read layers by index"
     return None
 
 
 def _scale_fault(model: dict[str, Any]) -> str | None:
     scales = model.get("scales") or {}
     if not isinstance(scales, dict):
-        return f"scales is {scales!r:.200}, and has to map letters to [depth, width, max_channels]"
+        return f"scales is {shown(scales)}, and has to map letters to [depth, width, max_channels]"
     for letter, scale in scales.items():
         if not isinstance(scale, list) or len(scale) not in (3, 4) or not all(map(_is_number, scale)):
-            return f"scale {letter!r} is {scale!r:.200}, and has to be [depth, width, max_channels]"
+            return f"scale {shown(letter)} is {shown(scale)}, and has to be [depth, width, max_channels]"
     if scales and model.get("scale") and model["scale"] not in scales:
-        return f"its scale is {model['scale']!r:.200}, and its scales are {', '.join(map(str, scales))}"
+        return f"its scale is {shown(model['scale'])}, and its scales are {shown([*scales])}"
     for key in ("depth_multiple", "width_multiple"):
         if not _is_number(model.get(key, 1.0)):
-            return f"{key} is {model[key]!r:.200}, and has to be a number up to {LARGEST}"
+            return f"{key} is {shown(model[key])}, and has to be a number up to {LARGEST}"
     shape = model.get("kpt_shape", [17, 3])
     if not isinstance(shape, (list, tuple)) or len(shape) != 2 or not all(map(_is_count, shape)):
-        return f"kpt_shape is {shape!r:.200}, and has to be two whole numbers"
+        return f"kpt_shape is {shown(shape)}, and has to be two whole numbers"
     return None
 
 

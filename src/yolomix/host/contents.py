@@ -1,0 +1,158 @@
+"""What a checkpoint has to hold for Ultralytics to open it, and whether its bytes are those that were saved."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from ultralytics import cfg
+from ultralytics.nn import tasks
+
+from yolomix.host.fork_rows import shown
+
+BLOCK = 1 << 20  # bytes that are read at once
+COUNTS = ("nc", "nl", "no", "reg_max")  # attributes of a detection head
+
+
+def damaged(file: str | Path) -> str | None:
+    """The first entry of a zip file whose bytes are not those that its checksum was made of; None where all are.
+
+    PyTorch does not compare them, so that a bit that fell over on a disk is a weight that nobody knows to be wrong.
+
+    >>> with zipfile.ZipFile("whole.pt", "w") as archive:
+    ...     archive.writestr("data/0", b"weights")
+    >>> raw = Path("whole.pt").read_bytes()
+    >>> _ = Path("rotten.pt").write_bytes(raw.replace(b"weights", b"wEights", 1))
+    >>> damaged("whole.pt"), damaged("rotten.pt")
+    (None, 'data/0')
+    """
+    # Whatever else is wrong with it, who opens it says so.
+    with contextlib.suppress(OSError, ValueError, RuntimeError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            # Without one, it is 0: torch.serialization.set_crc32_options(False).
+            has_checksum = entry.CRC != 0 and entry.compress_type == zipfile.ZIP_STORED
+            if has_checksum and not _is_whole(archive, entry):
+                return entry.filename
+    return None
+
+
+def fault(checkpoint: dict[str, Any]) -> str | None:
+    """What keeps a checkpoint from being used, or None.
+
+    >>> model = tasks.DetectionModel("yolo11n.yaml", verbose=False)
+    >>> fault({"model": model})
+    >>> model.names = 80
+    >>> fault({"model": model})
+    'its names are 80, and have to map class indices to names'
+    """
+    args = checkpoint.get("train_args", {})
+    if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
+        return f"its train_args are {shown(args)}, and have to map names to values"
+    if type(checkpoint.get("epoch", -1)) is not int:
+        return f"its epoch is {shown(checkpoint['epoch'])}, and has to be a whole number"
+    model = model_of(checkpoint)
+    if type(model).__module__.startswith("torch.nn."):
+        return f"it holds layers ({type(model).__name__}) and no model, as torch.save(model.model, ...) leaves them"
+    if isinstance(model, tasks.BaseModel):
+        return _model_fault(model)
+    return None
+
+
+def model_of(checkpoint: dict[str, Any]) -> Any:
+    """The model of a checkpoint: its average, or itself; None where there is neither.
+
+    >>> model_of({"ema": None, "model": 3})
+    3
+    """
+    average = checkpoint.get("ema")
+    return average if isinstance(average, nn.Module) else checkpoint.get("model")
+
+
+def names_fault(names: object) -> str | None:
+    """What is wrong with the class names of a model, or None.
+
+    >>> names_fault({"a": 1})
+    "its names are {'a': 1}, and have to map class indices to names"
+    """
+    fits = isinstance(names, dict) and all(type(i) is int and isinstance(name, str) for i, name in names.items())
+    fits = fits or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    return None if fits else f"its names are {shown(names)}, and have to map class indices to names"
+
+
+def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as file:
+            while file.read(BLOCK):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
+
+
+def _model_fault(model: Any) -> str | None:
+    for owner in _owners(model):
+        for name, child in owner._modules.items():
+            if not isinstance(child, nn.Module | None):
+                return f"its part {name!r} of a {type(owner).__name__} is {shown(child)}, and has to be a module"
+        for name, tensor in {**owner._parameters, **owner._buffers}.items():
+            if not isinstance(tensor, Tensor | None):
+                return f"its {name!r} of a {type(owner).__name__} is {shown(tensor)}, and has to be a tensor"
+    layers = vars(model).get("_modules", {}).get("model")
+    if not isinstance(layers, nn.Sequential) or not len(layers):
+        return f"its layers are {shown(layers)}, and have to be a Sequential"
+    return _rows_fault(model) or _layers_fault(model) or _head_fault(layers[-1])
+
+
+def _owners(model: nn.Module) -> Iterator[Any]:
+    """The modules that can be reached, each once; children that are none are not entered."""
+    todo: list[Any] = [model]
+    seen = set[int]()
+    while todo:
+        owner = todo.pop()
+        if id(owner) not in seen:
+            seen.add(id(owner))
+            todo += [child for child in owner._modules.values() if isinstance(child, nn.Module)]
+            yield owner
+
+
+def _rows_fault(model: Any) -> str | None:
+    rows = getattr(model, "yaml", None)
+    if not isinstance(rows, dict) or not all(isinstance(rows.get(part), list) for part in ("backbone", "head")):
+        return f"its yaml is {shown(rows)}, and has to be a model dictionary with backbone and head"
+    if wrong := names_fault(getattr(model, "names", {})):
+        return wrong
+    task = getattr(model, "task", "detect")
+    if task not in cfg.TASKS:
+        return f"its task is {shown(task)}, and has to be one of {', '.join(sorted(cfg.TASKS))}"
+    if not isinstance(stride := getattr(model, "stride", None), Tensor | None):
+        return f"its stride is {shown(stride)}, and has to be a tensor"
+    return None
+
+
+def _layers_fault(model: Any) -> str | None:
+    for index, layer in enumerate(model.model):
+        reads = getattr(layer, "f", -1)
+        sources = reads if isinstance(reads, list | tuple) else [reads]
+        if not sources or not all(type(j) is int and -index - 1 <= j < index for j in sources):
+            return f"layer {index} ({type(layer).__name__}) reads {shown(reads)}, and has to read layers before it"
+        if getattr(layer, "i", index) != index:
+            return f"layer {index} ({type(layer).__name__}) says that it is layer {shown(layer.i)}"
+    save = getattr(model, "save", [])
+    if not isinstance(save, list | set | tuple) or not all(type(j) is int for j in save):
+        return f"its save is {shown(save)}, and has to be a list of layer indices"
+    return None
+
+
+def _head_fault(head: nn.Module) -> str | None:
+    for name in COUNTS:
+        value = getattr(head, name, 1)
+        if type(value) is not int or value < 1:
+            return f"{name} of its {type(head).__name__} is {shown(value)}, and has to be a whole number from 1 on"
+    stride = getattr(head, "stride", None)
+    if not isinstance(stride, Tensor | None):
+        return f"stride of its {type(head).__name__} is {shown(stride)}, and has to be a tensor"
+    return None
