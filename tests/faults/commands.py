@@ -55,40 +55,10 @@ OURS = (
     "repeats",
     "target",
 )
-KEYS = (
-    *OURS,
-    *[
-        "model",
-        "data",
-        "source",
-        "any_task",
-        "format",
-        "task",
-        "lr0",
-        "optimizer",
-        "pretrained",
-        "resume",
-        "epochs",
-        "imgsz",
-        "batch",
-        "device",
-    ],
-)
-VERBS = [
-    "train",
-    "val",
-    "predict",
-    "track",
-    "export",
-    "graft",
-    "edit",
-    "transfer",
-    "models",
-    "blocks",
-    "version",
-    "help",
-    "benchmark",
-]
+THEIRS = ("model", "data", "source", "format", "task", "lr0", "optimizer", "pretrained", "resume", "epochs", "imgsz")
+KEYS = (*OURS, *THEIRS, "any_task", "batch", "device")
+RUNS = ("train", "val", "predict", "track", "export", "benchmark")
+VERBS = (*RUNS, "graft", "edit", "transfer", "models", "blocks", "version", "help")
 SENSIBLE = (
     "train model=yolo0n-tiny.yaml data=data/data.yaml",
     "val model=tiny.pt data=data/data.yaml",
@@ -125,7 +95,7 @@ def check(case: Case) -> str:
     _prepare()
     before = _contents()
     words = list(case["words"])
-    if words and words[0] in ("train", "val", "predict", "export", "track", "benchmark"):
+    if words and words[0] in RUNS:
         given = {word.split("=")[0] for word in words}
         words += [f"{key}={value}" for key, value in SHORT.items() if key not in given]
     out, err = io.StringIO(), io.StringIO()

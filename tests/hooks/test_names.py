@@ -100,6 +100,24 @@ def test_a_model_that_is_nowhere_is_not_asked_for_in_the_network(name, said, tmp
         yolomix.YOLO(name)
 
 
+def test_grafts_behind_the_suffix_of_a_yaml():
+    with pytest.raises(ValueError, match=r"such a name ends in \.yaml: yolo11n\+MLLABlock@p5\.yaml"):
+        yolomix.YOLO("yolo11n.yaml+MLLABlock@p5")
+
+
+def test_without_a_connection_the_address_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def asked(url, **_):
+        raise ConnectionError(f"Download failure for {url}. Environment may be offline.")
+
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", asked)
+    with pytest.raises(
+        ConnectionError, match=r"yolo11n\.pt is not on disk .*; fetch https://.*/yolo11n\.pt on a machine"
+    ):
+        yolomix.YOLO("yolo11n.pt")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

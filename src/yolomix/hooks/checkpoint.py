@@ -55,6 +55,12 @@ def torch_safe_load(
         ) from error
     except FileNotFoundError:
         raise
+    except ConnectionError as error:
+        address = re.search(r"https?://\S+[^\s.]", str(error))
+        raise ConnectionError(
+            f"{weight} is not on disk and cannot be downloaded; fetch {address[0] if address else 'it'} on a machine "
+            "with a connection and give the path of the file"
+        ) from error
     except Exception as error:
         raise TypeError(f"{weight} cannot be read as a checkpoint: {_reason(error)}; {NEEDED}") from error
     if not isinstance(contents.model_of(checkpoint), nn.Module):

@@ -16,6 +16,7 @@ from ultralytics.utils import LOGGER, SETTINGS_FILE, checks, downloads
 
 from yolomix.host import names
 from yolomix.host.names import Kind
+from yolomix.surgery import grammar
 
 ARGUMENTS: dict[str, Any] = cfg.DEFAULT_CFG_DICT
 MODES = frozenset(cfg.MODES)
@@ -49,7 +50,7 @@ def merged(words: Sequence[str]) -> list[str]:
 
 
 def check_there(model: str | Path) -> None:
-    """Refuse a checkpoint or exported file that is nowhere, before Ultralytics asks the network for it.
+    """Refuse a name that opens nothing, before Ultralytics asks the network for it.
 
     >>> check_there("yolo11n.pt")
     >>> check_there("yolo11nn.pt")
@@ -57,9 +58,13 @@ def check_there(model: str | Path) -> None:
     FileNotFoundError: no checkpoint 'yolo11nn.pt' on disk or among those that Ultralytics offers; did you mean ...?
 
     Raises:
+        ValueError: it means a model YAML and does not end like one.
         FileNotFoundError: with the near names of the same folder and of what Ultralytics offers.
     """
     name = names.resolve(model)
+    if name.kind in (Kind.YAML, Kind.PACKAGED) and not str(model).endswith(names.YAML):
+        stem = Path(name.base).stem + grammar.written(name.grafts)
+        raise ValueError(f"{str(model)!r} means a model YAML, and such a name ends in .yaml: {stem}.yaml")
     if name.kind not in (Kind.CHECKPOINT, Kind.EXPORTED) or name.file is not None:
         return
     file = Path(checks.check_yolov5u_filename(name.base.strip().replace("'", "")))  # as Ultralytics reads it
