@@ -58,6 +58,36 @@ def test_a_training_writes_through_it(tiny, settings, tmp_path, monkeypatch, cap
     assert files.ASIDE not in caplog.text
 
 
+HEAD = "epoch,time,loss\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, HEAD + "2,0,0\n"),
+        (HEAD + "1,0,0\n", HEAD + "1,0,0\n2,0,0\n"),
+        (HEAD + "1,0,0\n2,9,9\n", HEAD + "1,0,0\n2,0,0\n"),
+        (HEAD + "1,0,0\n2,9,9\n3,9,9\n", HEAD + "1,0,0\n2,0,0\n"),
+        (HEAD + "1,0,0\n2,9", HEAD + "1,0,0\n2,0,0\n"),
+        (HEAD[:-3], HEAD + "2,0,0\n"),
+        ("", HEAD + "2,0,0\n"),
+    ],
+    ids=["first", "next", "row of a killed process", "rows", "half a row", "half a head", "empty"],
+)
+def test_an_epoch_that_is_trained_again_has_one_row(tmp_path, before, after):
+    file = tmp_path / "results.csv"
+    if before is not None:
+        file.write_text(before)
+
+    def append(trainer) -> None:
+        with file.open("a") as out:
+            out.write((HEAD if out.tell() == 0 else "") + "2,0,0\n")
+
+    saving.save_metrics(append, SimpleNamespace(csv=file, epoch=1))
+    assert file.read_text() == after
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+
+
 def test_stripping_what_is_no_checkpoint_changes_nothing(tmp_path):
     from ultralytics.engine import trainer
 

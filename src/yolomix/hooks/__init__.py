@@ -52,6 +52,7 @@ HOOKS = (
         "ultralytics.engine.trainer", "BaseTrainer.resume_training", "checkpoint.resume_training", "words on resuming"
     ),
     Hook("ultralytics.engine.trainer", "BaseTrainer.save_model", "saving.save_model", "whole checkpoint files"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer.save_metrics", "saving.save_metrics", "one row for an epoch"),
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
     Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),
     Hook("ultralytics.utils.dist", "generate_ddp_file", "ddp.generate_ddp_file", "DDP from a model YAML"),

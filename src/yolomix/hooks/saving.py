@@ -39,6 +39,33 @@ def save_model(native: Callable[..., Any], trainer: Any) -> Any:
             setattr(trainer, name, path)
 
 
+def save_metrics(native: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    """``BaseTrainer.save_metrics``, which appends a row to ``results.csv`` before the checkpoint of the epoch is there.
+
+    A process that was killed in between left a row of an epoch that is trained again, one without room half a row.
+    """
+    _drop_rows(trainer.csv, trainer.epoch + 1)
+    return native(trainer, *args, **kwargs)
+
+
+def _drop_rows(file: Path, epoch: int) -> None:
+    """Drop rows that are not whole, and those from an epoch on, which is counted from 1."""
+    if not file.exists():
+        return
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n")]
+    kept = kept[:1] + [line for line in kept[1:] if _is_before(line, epoch)]
+    if not kept:
+        file.unlink()  # Ultralytics writes a head only where no file is
+    elif kept != lines:
+        files.write_text(file, "".join(kept))
+
+
+def _is_before(row: str, epoch: int) -> bool:
+    first = row.split(",")[0].strip()
+    return not first.isdecimal() or int(first) < epoch
+
+
 def strip_optimizer(native: Callable[..., Any], f: str | Path = "best.pt", s: str = "", *args: Any, **more: Any) -> Any:
     """``strip_optimizer``, which otherwise writes the finished checkpoint over the one that it was read from."""
     target = Path(s or f)
