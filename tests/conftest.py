@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,8 @@ if "YOLO_CONFIG_DIR" not in os.environ:
 import pytest
 import torch
 
-from tests.tiny import ROOT, TINY, write_dataset
+from tests import fresh
+from tests.tiny import TINY, write_dataset
 
 torch.set_num_threads(1)
 
@@ -35,6 +34,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     count = sum("GPU check did not run" in str(report.longrepr) for report in skipped)
     if count:
         terminalreporter.write_line(f"{count} GPU checks did not run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what is slow, so that no worker is alone with it at the end.
+
+    It compiles kernels for other processors, so the two workers do not begin with compiling the same ones, either.
+    """
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 @pytest.fixture(scope="session")
@@ -81,16 +88,8 @@ def python(tmp_path: Path) -> Callable[..., str]:
     """Run code in a fresh process in an empty folder; returns what it wrote, fails with it if it failed."""
 
     def run(code: str, *args: str, **env: str) -> str:
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            [sys.executable, "-c", code, *args],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-        return done.stdout
+        done = fresh.run(code, *args, cwd=tmp_path, **env)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
 
     return run

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from tests import fresh
 
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
 
-def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*words: str, **environment: str) -> fresh.Done:
     """``yolomix WORDS`` in a process of its own."""
     code = "import sys; from yolomix.cli import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", code, *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return fresh.run(code, *words, **environment)

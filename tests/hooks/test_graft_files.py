@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import yolomix
+from tests import fresh
 from yolomix import files
 from yolomix.host import weights
 
@@ -87,8 +86,7 @@ def test_a_file_that_is_no_graft_as_written_is_refused_and_stays(how):
 
 def test_several_processes_that_name_a_graft_at_once_all_get_it():
     code = f"import yolomix; print(len(yolomix.YOLO({NAME!r}).model.model))"
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate()[0].splitlines()[-1] for process in started]
+    said = [done.stdout.splitlines()[-1] for done in fresh.run_together([code] * 3)]
     assert said == ["6", "6", "6"]
     assert not [file for file in Path().iterdir() if files.ASIDE in file.name]
 
@@ -142,7 +140,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 yolomix.YOLO("base.pt+MLLABlock@1")
 """
     before = Path("out.pt").read_bytes()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = fresh.run(code)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith("said")]
     assert said == [

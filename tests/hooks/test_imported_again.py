@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.fresh import STRICT
+
 BUILT = """
 import ultralytics
 model = ultralytics.YOLO("yolov8n-cls+MLLABlock@p5.yaml")
@@ -95,5 +97,5 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_hooks_are_complete_and_models_are_built(way, python):
-    said = python(WAYS[way] + BUILT, PYTHONWARNINGS="error::RuntimeWarning")
+    said = python(STRICT + WAYS[way] + BUILT)
     assert said.splitlines()[-1] == "built"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import types
 from functools import reduce
 
 import pytest
 
+from tests.fresh import STRICT
 from yolomix import hooks
 from yolomix.host import original
 
@@ -45,12 +48,13 @@ yolomix.hooks.join()
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_any_order_of_imports(order, python):
-    python(ORDERS[order] + BUILD, PYTHONWARNINGS="error::RuntimeWarning")
+    python(STRICT + ORDERS[order] + BUILD)
 
 
-def test_joining_without_ultralytics_is_quiet_and_free(python):
+def test_joining_without_ultralytics_is_quiet_and_free():
     code = "import yolomix, sys; assert not {'ultralytics', 'torch', 'numpy', 'yaml'} & set(sys.modules)"
-    assert python(code) == ""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("hook", hooks.HOOKS, ids=lambda hook: hook.target)
@@ -80,4 +84,4 @@ def test_a_version_without_a_hooked_function_is_said(name, lacks):
 
 @pytest.mark.parametrize("file", ["build", "checkpoint", "reserved"])  # imports Ultralytics, ours and it, neither
 def test_every_file_of_ours_may_be_imported_first(file, python):
-    python(f"import yolomix.hooks.{file}\n{BUILD}", PYTHONWARNINGS="error::RuntimeWarning")
+    python(f"{STRICT}import yolomix.hooks.{file}\n{BUILD}")

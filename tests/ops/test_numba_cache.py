@@ -8,9 +8,11 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests import fresh
 from yolomix.ops._numba import jit
 
 
@@ -51,6 +53,11 @@ def test_a_change_in_any_kernel_file_names_another_cache(monkeypatch, tmp_path):
 def test_the_digest_is_of_the_sources():
     assert len(jit._sources()) == 16
     assert jit._sources.__wrapped__() == jit._sources()
+
+
+def ran(script: Path, *words: str, **variables: str) -> fresh.Done:
+    """``python SCRIPT WORDS``: a kernel is kept by the file that it stands in."""
+    return fresh.run(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')", *words, **variables)
 
 
 LANE_COUNTER = """
@@ -94,10 +101,8 @@ def lanes(tmp_path):
         folders.append(tmp_path / f"cache {len(folders)}")
         if folders[-2].exists():
             shutil.move(folders[-2], folders[-1])
-        done = subprocess.run(
-            [sys.executable, source, *arguments], check=True, capture_output=True, text=True, timeout=120,
-            env=os.environ | AVX2 | variables | {"NUMBA_CACHE_DIR": str(folders[-1])},
-        )  # fmt: skip
+        done = ran(source, *arguments, **AVX2 | variables, NUMBA_CACHE_DIR=str(folders[-1]))
+        assert done.returncode == 0, done.stderr
         count, hits = done.stdout.split()
         return int(count), hits != "0"
 
@@ -150,26 +155,34 @@ DAMAGES = {
 }
 
 
+def hits(script: Path, cache: Path) -> str:
+    done = ran(script, NUMBA_CACHE_DIR=str(cache))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> tuple[Path, Path]:
+    """A script with a kernel, and the cache that it was kept in and found in again."""
+    folder = tmp_path_factory.mktemp("kept")
+    script, cache = folder / "script.py", folder / "cache"
+    script.write_text(KEPT)
+    assert hits(script, cache) == "hits 0\n"
+    assert hits(script, cache) == "hits 1\n"
+    return script, cache
+
+
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_file_is_named_and_compiled_once_more(tmp_path, damage, suffix):
-    script = tmp_path / "script.py"
-    script.write_text(KEPT)
-
-    def run() -> str:
-        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert run() == "hits 0\n"
-    assert run() == "hits 1\n"
-    (file,) = (tmp_path / "cache").rglob(f"*.{suffix}")
+def test_a_damaged_cache_file_is_named_and_compiled_once_more(kept, tmp_path, damage, suffix):
+    script = kept[0]
+    cache = shutil.copytree(kept[1], tmp_path / "cache")
+    (file,) = cache.rglob(f"*.{suffix}")
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
-    said = run()
+    said = hits(script, cache)
     assert f"{file}, a compiled kernel, is damaged: it is compiled once more" in said
     assert said.endswith("hits 0\n")
-    assert run() == "hits 1\n"
+    assert hits(script, cache) == "hits 1\n"
 
 
 def test_without_room_for_the_cache_a_kernel_is_compiled_all_the_same(tmp_path):
@@ -177,7 +190,7 @@ def test_without_room_for_the_cache_a_kernel_is_compiled_all_the_same(tmp_path):
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
     script.write_text(limit + KEPT)
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)  # files have no room
     assert (done.returncode, done.stderr) == (0, "")
     assert "a compiled kernel cannot be kept in" in done.stdout
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]

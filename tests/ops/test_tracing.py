@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
+from tests import fresh
 from tests.ops import parity
 from tests.ops.choosing import in_float64
 from yolomix.ops.selective_scan import OPERATOR, selective_scan
@@ -53,7 +50,7 @@ print("exported")
 
 
 def test_a_named_backend_that_was_never_used_asks_to_be_run_before_an_export():
-    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    done = fresh.run(FIRST)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "exported"), done.stderr
     assert done.stdout.splitlines()[0] in ("refused", "exported")  # older PyTorch replaces nothing
 
@@ -105,8 +102,7 @@ assert torch.equal(found, both(*arguments))
 
 
 def test_a_process_that_starts_with_a_compiled_graph_takes_two_operators_and_says_what_is_slow():
-    environment = os.environ | {"YOLOMIX_BACKEND": "auto"}
-    done = subprocess.run([sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, timeout=300)
+    done = fresh.run(COLD, YOLOMIX_BACKEND="auto")
     assert done.returncode == 0, done.stderr
     for operator in ("ss2d", "selective_scan"):
         assert done.stderr.count(f"{operator} runs on eager, because") == 1
