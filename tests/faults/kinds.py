@@ -54,6 +54,10 @@ def import_all() -> None:
             importlib.import_module(found.name)
     for name in ("engine.trainer", "engine.exporter", "models.yolo", "models.rtdetr", "utils.benchmarks"):
         importlib.import_module(f"ultralytics.{name}")
+    from numba.core.registry import cpu_target
+
+    for context in (cpu_target.typing_context, cpu_target.target_context):
+        context.refresh()  # as the first compilation of a process does, half a second long
     _ready_to_fork()
 
 

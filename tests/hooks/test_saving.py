@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,13 @@ from yolomix.hooks import saving
 
 
 def trainer_in(folder: Path) -> SimpleNamespace:
-    return SimpleNamespace(last=folder / "last.pt", best=folder / "best.pt", wdir=folder)
+    paths = {"last": folder / "last.pt", "best": folder / "best.pt", "wdir": folder}
+    model = torch.nn.BatchNorm2d(2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model.weight.sum().backward()
+    optimizer.step()
+    average = SimpleNamespace(ema=torch.nn.BatchNorm2d(2))
+    return SimpleNamespace(**paths, model=model, optimizer=optimizer, ema=average, epoch=2)
 
 
 def native(trainer) -> None:
@@ -43,6 +50,41 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
         saving.save_model(native, trainer)
     assert (tmp_path / "last.pt").read_bytes() == b"good"
     assert type(trainer.last) is type(tmp_path)
+
+
+def square(trainer) -> torch.Tensor:
+    return trainer.optimizer.state[trainer.model.weight]["exp_avg_sq"]
+
+
+SPOILS = {
+    "the weight running_mean": lambda trainer: trainer.model.running_mean.fill_(torch.inf),
+    "the weight bias": lambda trainer: trainer.model.bias.data.fill_(torch.nan),
+    "the optimizer's exp_avg_sq": lambda trainer: square(trainer).fill_(-torch.inf),
+}
+
+
+@pytest.mark.parametrize("wrong", SPOILS)
+def test_what_is_not_finite_does_not_replace_the_last_good_checkpoint(tmp_path, wrong, caplog):
+    trainer = trainer_in(tmp_path)
+    SPOILS[wrong](trainer)
+    said = f"after epoch 3 {wrong} is not finite, so there is no checkpoint to keep or to go on from; lower"
+    with pytest.raises(RuntimeError, match=re.escape(said)):
+        saving.save_model(native, trainer)
+    (tmp_path / "last.pt").write_bytes(b"good")
+    with caplog.at_level(logging.WARNING):
+        assert saving.save_model(native, trainer) is False
+    assert f"{wrong} is not finite after epoch 3: {tmp_path / 'last.pt'} stays as it was before" in caplog.text
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"last.pt": b"good"}
+
+
+def test_an_average_that_is_not_finite_goes_on_from_the_weights(tmp_path):
+    trainer = trainer_in(tmp_path)
+    average = trainer.ema.ema
+    average.bias.data[0], average.weight.data[:] = torch.nan, 3
+    saving.save_model(native, trainer)
+    assert average.bias.equal(trainer.model.bias)
+    assert average.weight.tolist() == [3, 3]
+    assert (tmp_path / "last.pt").read_bytes() == b"new"
 
 
 def test_a_training_writes_through_it(tiny, settings, tmp_path, monkeypatch, caplog):

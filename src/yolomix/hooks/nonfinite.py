@@ -1,4 +1,4 @@
-"""Which layer made the loss NaN or infinite, said when it first happens in training.
+"""Which layer made the loss NaN or infinite, said when it first happens in training; and what may not be saved then.
 
 Ultralytics notices a non-finite loss at the end of the epoch and recovers or gives up; that stays its decision. By then
 the weights are ruined. So the batch is run again at once, before the optimiser's step, to find the first bad layer.
@@ -18,10 +18,37 @@ from ultralytics.utils import LOGGER
 def setup_train(native: Callable[..., Any], trainer: Any, *args: Any) -> Any:
     """Set up training as ever, then watch the losses that the model returns."""
     result = native(trainer, *args)
-    model = trainer.model.module if isinstance(trainer.model, nn.parallel.DistributedDataParallel) else trainer.model
+    model = _trained(trainer)
     if isinstance(model, nn.Module):
         Watch(model)
     return result
+
+
+def spoilt(trainer: Any) -> str | None:
+    """What of a training's state is not finite, a weight or the state of the optimizer; None if all of it is.
+
+    An average that is not finite, although the weights are, goes on from the weights.
+    """
+    model = _trained(trainer)
+    if not isinstance(model, nn.Module):
+        return None
+    weights = model.state_dict()
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            return f"the weight {name}"
+    for state in trainer.optimizer.state.values():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and not torch.isfinite(value).all():
+                return f"the optimizer's {name}"
+    for name, tensor in trainer.ema.ema.state_dict().items():
+        if name in weights and not torch.isfinite(tensor).all():
+            tensor.copy_(weights[name])
+    return None
+
+
+def _trained(trainer: Any) -> Any:
+    """The model of a trainer, without what spreads it over processes."""
+    return trainer.model.module if isinstance(trainer.model, nn.parallel.DistributedDataParallel) else trainer.model
 
 
 class Watch:

@@ -14,6 +14,7 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from yolomix import files
+from yolomix.hooks import nonfinite
 
 PATHS = ("last", "best", "wdir")  # where a trainer writes: two files, and the folder of those of single epochs
 
@@ -28,7 +29,17 @@ class _WholePath(type(Path())):  # type: ignore[misc]  # the path class of this 
 
 
 def save_model(native: Callable[..., Any], trainer: Any) -> Any:
-    """``BaseTrainer.save_model``, which otherwise opens ``last.pt`` and ``best.pt`` and writes into them."""
+    """``BaseTrainer.save_model``, which otherwise opens ``last.pt`` and ``best.pt`` and writes into them.
+
+    What is not finite is not written: it would replace the last good checkpoint, and nothing can go on from it.
+
+    Raises:
+        RuntimeError: it is not finite, and there is no earlier checkpoint.
+    """
+    wrong = nonfinite.spoilt(trainer)
+    if wrong is not None:
+        _keep_the_last(trainer, wrong)
+        return False
     given = {name: getattr(trainer, name) for name in PATHS}
     for name, path in given.items():
         setattr(trainer, name, _WholePath(path))
@@ -37,6 +48,16 @@ def save_model(native: Callable[..., Any], trainer: Any) -> Any:
     finally:
         for name, path in given.items():  # as they were: others compare and pickle them
             setattr(trainer, name, path)
+
+
+def _keep_the_last(trainer: Any, wrong: str) -> None:
+    """Say that a checkpoint is not written, or raise if there is none to go on from."""
+    if not trainer.last.exists():
+        raise RuntimeError(
+            f"after epoch {trainer.epoch + 1} {wrong} is not finite, so there is no checkpoint to keep or to go on "
+            "from; lower the learning rate (lr0=) or use amp=False"
+        )
+    LOGGER.warning(f"{wrong} is not finite after epoch {trainer.epoch + 1}: {trainer.last} stays as it was before")
 
 
 def save_metrics(native: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
