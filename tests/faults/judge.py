@@ -22,13 +22,19 @@ CONNECTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "soc
 
 def is_ours(error: BaseException) -> bool:
     """Whether yolomix raised the error itself, with words, and not an operation that failed inside it."""
+    return raised_in(error, "yolomix")
+
+
+def raised_in(error: BaseException, package: str) -> bool:
+    """Whether a statement of a package raised the error, with words."""
     last = _last(error.__traceback__)
     if last is None or not str(error).strip():
         return False
     code = last.tb_frame.f_code
     raised = {"RAISE_VARARGS", "RERAISE"}
     here = [i.opname for i in dis.get_instructions(code) if i.offset == last.tb_lasti]
-    return code.co_filename.startswith(SOURCE) and bool(raised & set(here))
+    source = SOURCE if package == "yolomix" else f"{os.sep}{package}{os.sep}"
+    return source in code.co_filename and bool(raised & set(here))
 
 
 def described(error: BaseException) -> str:

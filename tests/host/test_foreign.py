@@ -215,6 +215,32 @@ def test_a_pickle_of_the_fork_that_is_cut_is_refused(saved: Callable[..., Path],
         foreign.checkpoint(file)
 
 
+@pytest.mark.parametrize("how", ["compressed", "twice", "a bare pickle"])
+def test_what_the_fork_never_writes_is_refused_and_not_taken_for_an_ordinary_file(
+    saved: Callable[..., Path], tmp_path: Path, how: str
+) -> None:
+    marker = tmp_path / "was_run"
+    file = saved(shell(), optimizer=Evil(marker))
+    with zipfile.ZipFile(file) as archive:
+        entries = [(name, archive.read(name)) for name in archive.namelist()]
+    pickled = next(inside for name, inside in entries if name.endswith("data.pkl"))
+    if how == "a bare pickle":
+        file.write_bytes(pickled)
+    else:
+        kind = zipfile.ZIP_DEFLATED if how == "compressed" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(file, "w", kind) as archive:
+            for name, inside in entries + (entries[:1] if how == "twice" else []):
+                archive.writestr(name, inside)
+    with pytest.raises(foreign.RefusedError, match=r"best\.pt is refused: it is no pickle that torch\.save writes"):
+        YOLO(file)
+    assert not marker.exists()
+
+
+def test_addresses_among_the_arguments_of_the_training_are_left_out(saved: Callable[..., Path]) -> None:
+    file = saved(model_t(), train_args={"imgsz": 64, "data": "https://example.com/data.zip", "model": "a.yaml"})
+    assert foreign.read(file).train_args == {"imgsz": 64, "model": "a.yaml"}
+
+
 def test_weights_that_do_not_fit_their_yaml_are_an_error(saved: Callable[..., Path]) -> None:
     model = model_t()
     model.yaml["nc"] = 4
@@ -232,5 +258,5 @@ def test_files_without_a_model_are_an_error(saved: Callable[..., Path], tmp_path
 
 def test_other_files_are_not_foreign(tmp_path: Path) -> None:
     torch.save({"model": nn.Linear(2, 2)}, tmp_path / "a.pt")
-    (tmp_path / "b.pt").write_bytes(pickle.dumps(BLOCKS))
+    (tmp_path / "b.pt").write_bytes(pickle.dumps("ultralytics.nn.modules"))
     assert not any(foreign.is_foreign(tmp_path / name) for name in ("a.pt", "b.pt", "none.pt"))

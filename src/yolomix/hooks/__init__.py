@@ -45,6 +45,8 @@ HOOKS = (
     Hook("ultralytics.nn.tasks", "BaseModel.load", "load.load", "weights into a model with other layer indices"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.setup_model", "load.setup_model", "the report of a transfer"),
     Hook("ultralytics.cfg", "check_cfg", "sample.check_cfg", "data=sample"),
+    Hook("ultralytics.engine.trainer", "check_det_dataset", "dataset.check_det_dataset", "words about dataset YAMLs"),
+    Hook("ultralytics.engine.validator", "check_det_dataset", "dataset.check_det_dataset", "words about dataset YAMLs"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optimizer.build_optimizer", "no_weight_decay"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),

@@ -11,11 +11,12 @@ import contextlib
 import logging
 import pickle
 import zipfile
+import zlib
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ MODELS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "Class
 MODEL_KEYS = ("nc", "ch", "scales", "scale", "depth_multiple", "width_multiple", "kpt_shape", "backbone", "head")
 PLAIN = (str, int, float, bool, type(None))
 DEPTH, MODULES = 30, 20_000  # modules inside modules, and in all; the largest model of the fork has 10 and 2,000
+LONGEST = 1 << 26  # bytes of a pickle in which its name is looked for
 SHOWN = 5  # tensors that do not fit, in an error
 
 
@@ -80,16 +82,26 @@ class Foreign:
 
 
 def is_foreign(file: str | Path) -> bool:
-    """Whether a file is a checkpoint of the fork: a zip whose pickle names the fork's modules. Nothing is loaded."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile, RuntimeError), zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
-            # torch.save compresses nothing: a small entry that grows while it is read is not its work.
-            stored = entry.compress_type == zipfile.ZIP_STORED
-            if entry.filename.endswith("/data.pkl") and stored:
-                content = archive.read(entry)
-                if any(mark.encode() in content for mark in FORK):
-                    return True
+    """Whether a file says that it is a checkpoint of the fork: a pickle in it names its modules. Nothing is loaded.
+
+    However it is packed: what ``torch.save`` does not write is refused by :func:`read`, not taken for an ordinary file.
+    """
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        if not zipfile.is_zipfile(file):
+            with open(file, "rb") as plain:
+                return _is_marked(plain)
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    with archive.open(name) as entry:
+                        if _is_marked(entry):
+                            return True
     return False
+
+
+def _is_marked(stream: IO[bytes]) -> bool:
+    content = stream.read(LONGEST)
+    return any(mark.encode() in content for mark in FORK)
 
 
 def checkpoint(file: str | Path) -> dict[str, Any]:
@@ -116,6 +128,7 @@ def checkpoint(file: str | Path) -> dict[str, Any]:
 
 def read(file: str | Path) -> Foreign:
     """The tensors and plain data of a checkpoint of the fork; arguments and errors as in :func:`checkpoint`."""
+    _check_packing(file)
     with _reading(file):
         unsafe = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
     if refused := [name for name in unsafe if not name.startswith(KNOWN) and name not in KNOWN_NAMES]:
@@ -147,6 +160,16 @@ def read(file: str | Path) -> Foreign:
         train_args=_plain_items(content.get("train_args") if isinstance(content, dict) else None),
         stand_ins=unsafe,
     )
+
+
+def _check_packing(file: str | Path) -> None:
+    """Refuse what torch.save does not write: entries that grow while they are read, or two of one name."""
+    with _reading(file), zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("entries are compressed")
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise ValueError("two entries have one name")
 
 
 @contextlib.contextmanager
@@ -199,7 +222,8 @@ def _misfits(found: Foreign, channels: int) -> list[str]:
 def _plain_items(args: object) -> dict[str, Any]:
     if not isinstance(args, dict):
         return {}
-    return {key: value for key, value in args.items() if isinstance(value, PLAIN)}
+    # A dataset at an address would be fetched by the first validation, and may name code that prepares it.
+    return {k: v for k, v in args.items() if isinstance(k, str) and isinstance(v, PLAIN) and "://" not in str(v)}
 
 
 def _model_dictionary(file: str | Path, given: object) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""Values of dataset YAMLs that Ultralytics takes without a look, around ``check_det_dataset``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolomix.host.fork_rows import shown
+
+MOST = 100_000  # classes; Ultralytics makes a name for each of them
+
+
+def check_det_dataset(native: Callable[..., dict[str, Any]], dataset: str | Path, *args: Any, **kwargs: Any) -> Any:
+    """A dataset YAML, read as ever.
+
+    Raises:
+        ValueError: a value that is used later on, without a word about the file, is none of its kind.
+    """
+    wrong = None
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # Ultralytics says what is wrong with such a file
+        found = yaml.safe_load(Path(dataset).read_text("utf-8"))
+        if isinstance(found, dict):
+            wrong = fault(found)
+    if wrong:
+        raise ValueError(f"{dataset}: {wrong}")
+    return native(dataset, *args, **kwargs)
+
+
+def fault(data: dict[str, Any]) -> str | None:
+    """What is wrong with a value of a dataset YAML, or None.
+
+    >>> fault({"train": "images/train", "val": "images/val", "names": ["cat"]})
+    >>> fault({"train": "images", "val": "images", "nc": 1, "kpt_shape": [17]})
+    'kpt_shape is [17], and has to be two whole numbers, as in kpt_shape: [17, 3]'
+    """
+    for key in ("train", "val", "test"):
+        folders = data.get(key) or []
+        if not all(isinstance(folder, str) for folder in (folders if isinstance(folders, list) else [folders])):
+            return f"{key} is {shown(folders)}, and has to be a folder, a list of images, or several of them"
+    channels = data.get("channels", 3)
+    if type(channels) is not int or not 1 <= channels <= MOST:
+        return f"channels is {shown(channels)}, and has to be a whole number from 1 on"
+    classes = data.get("nc")
+    if isinstance(classes, int | float) and not 0 <= classes <= MOST:
+        return f"nc is {shown(classes)}, and has to be the number of classes, at most {MOST}"
+    points = data.get("kpt_shape", [17, 3])
+    is_shape = isinstance(points, list) and len(points) == 2 and all(type(n) is int and n > 0 for n in points)
+    if not is_shape:
+        return f"kpt_shape is {shown(points)}, and has to be two whole numbers, as in kpt_shape: [17, 3]"
+    return None
