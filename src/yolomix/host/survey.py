@@ -15,6 +15,7 @@ from yolomix.surgery.graph import Layer, sources
 
 SIZE = 256  # height and width of the image in pixels: what Ultralytics itself measures strides with
 Shape = tuple[int | None, int | None]  # channels and stride
+SAME_SHAPE = (nn.BatchNorm2d, nn.SiLU)  # on the meta device PyTorch spends most of the time in these
 WITH_TEXT = ("C2fAttn", "ImagePoolingAttn")  # layers that read a text beside the feature map
 
 
@@ -77,6 +78,8 @@ def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Sha
     with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
         layers, _ = tasks.parse_model(model, ch=model.get("channels", 3), verbose=False)
         layers.eval()
+        if device == "meta":
+            _skip_same_shape(layers)
         shapes: list[Shape] = []
         try:
             for y in _outputs(layers, torch.zeros(1, model.get("channels", 3), SIZE, SIZE)):
@@ -87,6 +90,17 @@ def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Sha
                 name = (model["backbone"] + model["head"])[i][2]
                 raise ValueError(f"layer {i} ({name}) cannot take what it reads: {error}") from error
         return shapes, layers
+
+
+def _skip_same_shape(layers: nn.Sequential) -> None:
+    """Let modules that change no shape return what they read; their parameters are still counted."""
+    for module in layers.modules():
+        if type(module) in SAME_SHAPE:
+            module.forward = _unchanged
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _outputs(layers: nn.Sequential, x: Any) -> Iterator[Any]:
