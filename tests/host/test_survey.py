@@ -67,3 +67,13 @@ def test_pretrained_weights_of_torchvision_are_not_fetched(monkeypatch: pytest.M
     layers = survey(model)
     assert (layers[0].channels, layers[0].stride) == (512, 32)
     assert model["backbone"][0][3][2] == "DEFAULT"
+
+
+def test_models_compute_after_a_survey_as_before() -> None:
+    """All of them have one activation, of the class Conv."""
+    model = tasks.DetectionModel(description(), verbose=False).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model.model[0](image)
+        survey(description())
+        assert model.model[0](image).equal(before)

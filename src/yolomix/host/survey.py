@@ -15,7 +15,6 @@ from yolomix.surgery.graph import Layer, sources
 
 SIZE = 256  # height and width of the image in pixels: what Ultralytics itself measures strides with
 Shape = tuple[int | None, int | None]  # channels and stride
-SAME_SHAPE = (nn.BatchNorm2d, nn.SiLU)  # on the meta device PyTorch spends most of the time in these
 WITH_TEXT = ("C2fAttn", "ImagePoolingAttn")  # layers that read a text beside the feature map
 
 
@@ -79,7 +78,7 @@ def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Sha
         layers, _ = tasks.parse_model(model, ch=model.get("channels", 3), verbose=False)
         layers.eval()
         if device == "meta":
-            _skip_same_shape(layers)
+            _skip_same_shape(layers)  # on the meta device PyTorch spends most of the time in these
         shapes: list[Shape] = []
         try:
             for y in _outputs(layers, torch.zeros(1, model.get("channels", 3), SIZE, SIZE)):
@@ -93,9 +92,15 @@ def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Sha
 
 
 def _skip_same_shape(layers: nn.Sequential) -> None:
-    """Let modules that change no shape return what they read; their parameters are still counted."""
+    """Let modules that change no shape return what they read; their parameters are still counted.
+
+    Ultralytics has one activation for all models of a process, so that one is exchanged, never changed.
+    """
     for module in layers.modules():
-        if type(module) in SAME_SHAPE:
+        for name, part in module._modules.items():
+            if type(part) is nn.SiLU:
+                module._modules[name] = nn.Identity()
+        if type(module) is nn.BatchNorm2d:
             module.forward = _unchanged
 
 
