@@ -180,6 +180,7 @@ def _plain(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) -> 
 
 def cases(kind: Kind, run: Run) -> Iterator[Case]:
     """The cases of a kind in order: its list, in an order of the seed, or those of one seed after another."""
+    yield from kind.first
     if kind.listed is not None:
         listed = list(kind.listed())
         Random(run.seed).shuffle(listed)

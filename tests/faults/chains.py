@@ -207,6 +207,14 @@ KIND = Kind(
     check=check,
     target=1000,
     draw=draw,
+    first=(
+        {
+            "base": "yolov8n-cls.yaml",
+            "grafts": [{"block": "MLLABlock", "at": "p4", "mode": "after", "n": 1, "args": []}],
+            "size": [64, 64],
+            "seed": 0,
+        },
+    ),
     limits=Limits(seconds=60.0, wall=240.0),
     share=3.0,
     small=5,

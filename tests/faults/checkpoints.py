@@ -182,6 +182,11 @@ KIND = Kind(
     share=2.0,
     small=14,
     theirs=theirs,
+    first=(
+        {"source": "plain", "changes": [], "damage": [], "protocol": 2, "entry": "again"},
+        {"source": "graft", "changes": [], "damage": [["flip", 0.46122, 2]], "protocol": 2, "entry": "open"},
+        {"source": "plain", "changes": [], "damage": [["cut", 0.5]], "protocol": 2, "entry": "stock"},
+    ),
     plants={
         "any file is the graft": _take_whatever_is_there,
         "checksums not compared": _trust_the_bytes,

@@ -151,6 +151,12 @@ def theirs(error: BaseException) -> bool:
     return judge.raised_in(error, "ultralytics") and any(name in text for name in names) and len(text) > 24
 
 
+def _take_any_value() -> None:
+    from yolomix.hooks import dataset
+
+    dataset.fault = lambda data: None
+
+
 KIND = Kind(
     name="datafiles",
     tries="dataset YAMLs and label files after accidents, up to the first batch of a training or a validation",
@@ -161,4 +167,6 @@ KIND = Kind(
     share=2.0,
     small=8,
     theirs=theirs,
+    first=({"yaml": YAML + "kpt_shape: null\n", "labels": {}, "list": None, "entry": "val"},),
+    plants={"any value is taken": _take_any_value},
 )

@@ -150,15 +150,13 @@ def _predicted(source: Any) -> str:
 
 
 def _by_command(file: Path) -> str:
-    from yolomix import cli
+    from yolomix.cli.verbs import VERBS
     from yolomix.host import weights
 
-    def failed(error: BaseException, words: object, code: int) -> int:
-        raise error
-
-    cli._failed = failed
     weights.write(weights.from_yaml("yolo0n-tiny.yaml"), "tiny.pt")
-    cli.main(["predict", "model=tiny.pt", f"source={file}", "imgsz=64", "device=cpu"])
+    answer = VERBS["predict"].run(["model=tiny.pt", f"source={file}", "imgsz=64", "device=cpu"])
+    if not answer.data["images"]:
+        raise Bad("nothing was read, and no error")
     return "predicted"
 
 
@@ -193,6 +191,12 @@ def theirs(error: BaseException) -> bool:
     return said or (of_array and bool(text) and not any(Path().glob("a.*")))
 
 
+def _say_nothing() -> None:
+    from yolomix.cli import passed
+
+    passed.summary = lambda *given: {"verb": "predict", "images": ()}
+
+
 KIND = Kind(
     name="images",
     tries="pictures and arrays that no camera makes, by prediction and up to the first batch of a training",
@@ -202,4 +206,18 @@ KIND = Kind(
     draw=draw,
     small=8,
     theirs=theirs,
+    first=(
+        {
+            "entry": "cli predict",
+            "mode": "RGB",
+            "format": "png",
+            "size": [64, 64],
+            "suffix": None,
+            "frames": 1,
+            "turn": 0,
+            "bytes": "empty",
+            "name": "a",
+        },
+    ),
+    plants={"nothing read, nothing said": _say_nothing},
 )

@@ -44,6 +44,7 @@ class Kind:
         target: how many cases a full run tries; None for a list that is tried whole.
         draw: makes a case of a random generator, endless.
         listed: all cases, for a kind that has an end.
+        first: cases that come before all others, for they once found something or are to find a plant.
         walks: whether every listed case is repeated with ``case["n"]`` = 1, 2, ... until it answers ``"end"``.
         bare: whether the parent may have imported neither Ultralytics nor yolomix.
         runs_nothing: whether starting a program or opening a connection is a failure.
@@ -62,6 +63,7 @@ class Kind:
     target: int | None = None
     draw: Callable[[Random], Case] | None = None
     listed: Callable[[], Iterable[Case]] | None = None
+    first: tuple[Case, ...] = ()
     walks: bool = False
     bare: bool = False
     runs_nothing: bool = True

@@ -65,6 +65,8 @@ def check(case: Case) -> str:
         act()
     except Exception as error:  # noqa: BLE001  what ran is the question
         word = "refused" if judge.is_ours(error) else "refused by Ultralytics"
+    if "args" in case:  # without a dataset Ultralytics asks for its own
+        seen = [line for line in seen if "127.0.0.1" in line]
     ran = [*map(str, Path().rglob("it-ran*")), *seen]
     if not ran:
         return f"nothing ran, {word}"
@@ -234,6 +236,12 @@ KIND = Kind(
     check=check,
     target=1000,
     listed=listed,
+    first=(
+        {"rows": "a model", "fork": True, "entry": "open", "safe": False},
+        {"call": "exec", "place": "whole", "packed": "zip", "fork": True, "entry": "open", "safe": False},
+        {"call": "exec", "place": "whole", "packed": "compressed", "fork": True, "entry": "plan", "safe": False},
+        {"args": True, "fork": True, "entry": "bare val", "safe": False},
+    ),
     runs_nothing=False,
     limits=Limits(file=64.0),
     small=12,
