@@ -136,6 +136,8 @@ def _limit(limits: Limits) -> None:
     size = int(limits.file * 2**20)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seconds = int(limits.wall)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # where nobody is left to end it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
