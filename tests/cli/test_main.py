@@ -19,6 +19,16 @@ def test_the_package_runs_as_a_module():
     assert done.stdout == command("version").stdout
 
 
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_closed_stream_takes_what_is_written(closed, monkeypatch, capfd):
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["frobnicate"]) == USAGE
+    assert main(["version"]) == DONE
+    getattr(sys, closed).close()
+    written = capfd.readouterr()
+    assert ("no verb 'frobnicate'" in written.err, bool(written.out)) == (closed != "stderr", closed != "stdout")
+
+
 def test_stdout_of_a_process_is_only_the_answer(trained, folder):
     image = folder / "cache" / data.FOLDER / "images" / "val" / "0001.jpg"
     done = command("predict", f"model={trained[0]['weights']}", f"source={image}", f"project={folder}", *TINY, "--json")

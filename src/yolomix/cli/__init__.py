@@ -15,7 +15,7 @@ from yolomix.cli.answer import write
 from yolomix.cli.pages import page
 from yolomix.cli.request import Request, UsageError, read
 from yolomix.cli.verbs import VERBS
-from yolomix.host.streams import output_to, own_log_to_stderr
+from yolomix.host.streams import open_closed, output_to, own_log_to_stderr
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LONG = 8  # lines of an error that are shown; of a longer one only the first is
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``yolomix``; None takes those of this process.
     """
     words = [*(sys.argv[1:] if argv is None else argv)]
+    open_closed()
     try:
         with own_log_to_stderr():
             return _carry_out(read(words, VERBS))

@@ -10,6 +10,24 @@ from collections.abc import Iterator
 from typing import TextIO
 
 
+def open_closed() -> None:
+    """Open the standard streams that whoever started this process had closed; what is written to them is gone.
+
+    Python has None for such a stream. And the next file that is opened gets its number, so that a child process, or a
+    library that warns on stderr, would write into that file.
+
+    >>> from unittest import mock
+    >>> with mock.patch.object(sys, "stderr", None):
+    ...     open_closed()
+    ...     sys.stderr.write("nobody reads this")
+    17
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: the one that was closed
+            setattr(sys, name, os.fdopen(number, mode))
+
+
 @contextlib.contextmanager
 def output_to(stream: TextIO) -> Iterator[None]:
     """Send what this process writes to stdout, and the log of Ultralytics, to another stream.
