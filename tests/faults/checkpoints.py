@@ -150,7 +150,7 @@ def _compare(before: dict[str, Any], model: Any) -> None:
 def theirs(error: BaseException) -> bool:
     """Errors of Ultralytics that say what is the matter: of data for another task, of a training that is finished."""
     text = str(error)
-    of_data = "Dataset '" in text and "error" in text
+    of_data = ("Dataset '" in text and "error" in text) or "Classification datasets must be" in text
     return of_data or (isinstance(error, AssertionError) and FILE in text and "nothing to resume" in text)
 
 
@@ -186,6 +186,7 @@ KIND = Kind(
         {"source": "plain", "changes": [], "damage": [], "protocol": 2, "entry": "again"},
         {"source": "graft", "changes": [], "damage": [["flip", 0.46122, 2]], "protocol": 2, "entry": "open"},
         {"source": "plain", "changes": [], "damage": [["cut", 0.5]], "protocol": 2, "entry": "stock"},
+        {"source": "stopped", "changes": [], "damage": [["index", 99, 151]], "protocol": 2, "entry": "open"},
     ),
     plants={
         "any file is the graft": _take_whatever_is_there,

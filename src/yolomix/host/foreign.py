@@ -86,16 +86,23 @@ def is_foreign(file: str | Path) -> bool:
 
     However it is packed: what ``torch.save`` does not write is refused by :func:`read`, not taken for an ordinary file.
     """
-    with contextlib.suppress(OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        if not zipfile.is_zipfile(file):
-            with open(file, "rb") as plain:
-                return _is_marked(plain)
-        with zipfile.ZipFile(file) as archive:
-            for name in archive.namelist():
-                if name.endswith("data.pkl"):
-                    with archive.open(name) as entry:
-                        if _is_marked(entry):
-                            return True
+    with contextlib.suppress(OSError), open(file, "rb") as whole:
+        if _is_marked(whole):
+            return True
+    # What a reader of archives says to a damaged one is of no interest: PyTorch reads it in its own way.
+    with contextlib.suppress(OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return _is_marked_inside(file)
+    return False
+
+
+def _is_marked_inside(file: str | Path) -> bool:
+    """Whether an entry says so that is compressed, or far behind the beginning."""
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                with archive.open(name) as entry:
+                    if _is_marked(entry):
+                        return True
     return False
 
 
