@@ -9,6 +9,7 @@ rule of the block    stand-in row              what is read from it
 keeps its channels   ``BlockSlot, [ch, f]``    c; Ultralytics resolves the two names to its own locals
 takes a width        ``Conv, [c2, 1]``         c1, c2 after width scaling, and the repeats after depth scaling
 reads several        ``CBFuse, [ch]``          the channels of all layers; its output has those of the last input
+a head               its parent                everything that Ultralytics gives it, see ``yolomix.hooks.heads``
 ===================  ========================  ====================================================================
 """
 
@@ -23,7 +24,7 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
 
-from yolomix.hooks import layer_table, rows
+from yolomix.hooks import heads, layer_table, rows
 from yolomix.hooks.rows import Row
 from yolomix.nn import common, registry
 
@@ -38,7 +39,13 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
     """
     d = deepcopy(d)
     ours = rows.read(d)
-    with rows.located(d), layer_table.corrected(tasks.LOGGER) as lines, _default_activation():
+    parents = [row.block.parent for row in ours.values() if row.block.parent is not None]
+    with (
+        rows.located(d),
+        layer_table.corrected(tasks.LOGGER) as lines,
+        _default_activation(),
+        heads.recorded(parents) as given,
+    ):
         for row in ours.values():
             row.raw[2:] = _stand_in(row)
         layers, save = native(d, ch=ch, verbose=verbose)
@@ -46,7 +53,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
             Conv.default_act = common.Conv.default_act = _activation(layers)
         for i, row in ours.items():
             slots = _slots(layers[i])
-            layers[i] = _replacement(row, slots, layers[i])
+            layers[i] = _replacement(row, slots, layers[i], given)
             lines[i] = layer_table.line(layers[i], len(slots), row.args)
     return layers, save
 
@@ -59,15 +66,19 @@ def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwarg
         if isinstance(block, classes):
             inside.update(dict.fromkeys(block.modules()))
     for module in inside:
-        # Modules of Ultralytics, fused by Ultralytics, would be fused twice.
-        if hasattr(module, "fuse") and not type(module).__module__.startswith("ultralytics."):
-            module.fuse()  # type: ignore[operator]
+        # What Ultralytics fuses by its own way would be fused twice, also where a user's class derives from it.
+        own = getattr(type(module), "fuse", None)
+        if own is not None and not own.__module__.startswith("ultralytics."):
+            own(module)
     return native(model, *args, **kwargs)
 
 
 def _stand_in(row: Row) -> list[Any]:
     """Name and arguments of the native row with the same channel arithmetic."""
     rule = row.block.rule
+    if row.block.parent is not None:
+        args = row.raw[3]
+        return [row.block.parent.__name__, args[:-1] if row.named else args]
     if rule.reads_several:
         return ["CBFuse", ["ch"]]
     if rule.takes_width:
@@ -80,10 +91,14 @@ def _slots(layer: nn.Module) -> list[nn.Module]:
     return list(layer) if type(layer) is nn.Sequential else [layer]
 
 
-def _replacement(row: Row, slots: list[nn.Module], old: nn.Module) -> nn.Module:
+def _replacement(row: Row, slots: list[nn.Module], old: nn.Module, given: heads.Record) -> nn.Module:
     """Our module for a row, with the four attributes that Ultralytics keeps on every layer."""
     try:
-        made = _made(row, slots[0], len(slots))
+        if row.block.parent is not None:
+            args, named = given[old]
+            made = [row.block.cls(*args, **named, **row.named)]
+        else:
+            made = _made(row, slots[0], len(slots))
     except rows.CONSTRUCTION as error:
         raise row.error(error) from error
     new: Any = made[0] if len(made) == 1 else nn.Sequential(*made)

@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from torch import nn
 
-from yolomix.nn import registry
+from yolomix.nn import heads, registry
 from yolomix.nn.registry import Block
 
 
@@ -48,6 +48,11 @@ def watch_names(tasks: ModuleType) -> None:
 
 def refuse_taken(tasks: ModuleType, block: Block) -> None:
     """Refuse a user's block under a name of Ultralytics, where it would change every model that uses the name."""
+    if block.parent is not None and not hasattr(tasks, block.parent.__name__):
+        raise TypeError(
+            f"{block.name} derives from {block.parent.__name__}, which is no head of a model YAML in Ultralytics; "
+            f"derive it from one that is: {heads.KNOWN}, ..."
+        )
     theirs = getattr(tasks, block.name, None)
     ours = block.cls.__module__.startswith("yolomix.")
     if is_module_class(theirs) and theirs is not block.cls and not ours:

@@ -121,6 +121,8 @@ def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
     args = [d.get("nc") if a == "nc" else _literal(a) for a in args]
     named = args.pop() if args and isinstance(args[-1], dict) else {}
     row = Row(i, f, registry.BLOCKS[name], args, named, raw, where)
+    if row.block.parent is not None:  # Ultralytics checks the row as one of the parent
+        return row
     _check_from(row, n)
     _normalise(row)
     return row

@@ -140,6 +140,8 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
         ValueError: the channels cannot be made to fit.
     """
     source, n, _, old_args = old
+    if block.parent is not None:
+        raise ValueError(f"{block.name} is a head, which a model has as its last row; {layer} is none")
     if isinstance(source, list) != block.rule.reads_several:
         wants = "several layers" if block.rule.reads_several else "one layer"
         raise ValueError(f"{block.name} reads {wants}, {layer} reads {source}")
