@@ -11,6 +11,7 @@ from typing import TypeGuard
 
 from torch import nn
 
+from yolomix.host import original
 from yolomix.nn import heads, registry
 from yolomix.nn.registry import Block
 
@@ -48,7 +49,9 @@ def watch_names(tasks: ModuleType) -> None:
 
 def refuse_taken(tasks: ModuleType, block: Block) -> None:
     """Refuse a user's block under a name of Ultralytics, where it would change every model that uses the name."""
-    if block.parent is not None and not hasattr(tasks, block.parent.__name__):
+    # What a row of a model YAML may say is what the parser speaks of; parts of heads are in the same file as heads.
+    spoken = original.native(tasks, "parse_model").__code__.co_names
+    if block.parent is not None and block.parent.__name__ not in spoken:
         raise TypeError(
             f"{block.name} derives from {block.parent.__name__}, which is no head of a model YAML in Ultralytics; "
             f"derive it from one that is: {heads.KNOWN}, ..."
