@@ -123,6 +123,8 @@ def test_the_task_is_that_of_the_parent(parent):
 
 @tasks_of_heads
 def test_an_own_head_trains_with_the_loss_of_its_parent(parent, task, tmp_path):
+    if OLDEST and parent == "RTDETRDecoder":
+        pytest.skip("the loss of RT-DETR in 8.3.0 needs scipy, which is not installed for it here")
     model = yolomix.YOLO(written(tmp_path, parent))
     assert model.task == model.model.task == task
     assert type(model.model.model[-1]) is OWN[parent]
