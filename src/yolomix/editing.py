@@ -12,7 +12,7 @@ from yolomix.host.names import Kind
 from yolomix.host.survey import survey
 from yolomix.nn.registry import BLOCKS, find
 from yolomix.planning import Base, EditedModel, Plan
-from yolomix.surgery import grammar, insertion, steps
+from yolomix.surgery import csp, grammar, insertion, steps
 from yolomix.surgery.graph import Graph, Row
 from yolomix.surgery.insertion import At
 
@@ -86,6 +86,10 @@ class ModelEdit:
         Raises:
             ValueError: as :func:`graft`.
         """
+        if parts := csp.split(block):
+            find(parts[1])
+            layers = [self.base.layers[index] for index in self._indices(at, n)]
+            return self._edited(csp.replaced(self.graph, block, layers, _listed(args), n))
         find(block)
         graph = self.graph
         for index in self._indices(at, n):
@@ -126,8 +130,10 @@ class ModelEdit:
                 those that are there.
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
-        graph = self.graph
-        for index in insertion.of_type(old, self.base.layers, within):
+        graph, indices = self.graph, insertion.of_type(old, self.base.layers, within)
+        if csp.split(new):
+            return self.replace(new, indices, args or ())
+        for index in indices:
             graph = graph.replace(graph.position(index), self._row_for(new, index, graph, args))
         return self._edited(graph)
 
@@ -255,7 +261,8 @@ def graft(
 
     Args:
         base: what :func:`edit` takes.
-        block: a registered block; ``yolomix blocks`` lists them.
+        block: a registered block; ``yolomix blocks`` lists them. ``"C3k2(MLLABlock)"`` puts it inside a CSP module, in
+            place of the bottlenecks; it needs ``mode="replace"``.
         at: insertion points: a layer index, ``"p3"`` ``"p4"`` ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``,
             a module type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see
             :func:`yolomix.surgery.insertion.resolve`.
@@ -273,6 +280,7 @@ def graft(
     """
     if mode not in grammar.MODES:
         raise ValueError(f"mode is one of {', '.join(grammar.MODES)}, got {mode!r}")
+    csp.check_replaces(block, mode)
     change = edit(base)
     if mode == "after":
         return change.insert(block, at, args, n, gate)

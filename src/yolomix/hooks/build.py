@@ -24,7 +24,7 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv
 
-from yolomix.hooks import heads, layer_table, rows
+from yolomix.hooks import csp, heads, layer_table, rows
 from yolomix.hooks.rows import Row
 from yolomix.nn import common, registry
 
@@ -46,6 +46,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
         _default_activation(),
         heads.recorded(parents) as given,
     ):
+        inside = csp.taken(d)
         for row in ours.values():
             row.raw[2:] = _stand_in(row)
         layers, save = native(d, ch=ch, verbose=verbose)
@@ -55,6 +56,9 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
             slots = _slots(layers[i])
             layers[i] = _replacement(row, slots, layers[i], given)
             lines[i] = layer_table.line(layers[i], len(slots), row.args)
+        for i, mix in inside.items():
+            mix.put(layers[i])
+            lines[i] = layer_table.line(layers[i], mix.n, mix.args)
     return layers, save
 
 
