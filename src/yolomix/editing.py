@@ -10,7 +10,8 @@ from typing import Any
 from yolomix.host import names, weights
 from yolomix.host.names import Kind
 from yolomix.host.survey import survey
-from yolomix.nn.registry import BLOCKS, find
+from yolomix.nn import origins
+from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
 from yolomix.surgery import grammar, insertion, steps
 from yolomix.surgery.graph import Graph, Row
@@ -53,9 +54,10 @@ class ModelEdit:
         >>> edit(model).insert("MLLABlock", at="backbone").graph.rows[1:]
         [[-1, 1, 'ZeroGate', ['MLLABlock']], [[1], 1, 'Detect', ['nc']]]
         """
-        indices, row = self._behind(block, at, args, n, gate)
-        ends = [self.graph.end(index) for index in indices]  # behind what was inserted there before
-        return self._grafted(self.graph.insert(ends, row), block)
+        graph, found = self._said(block)
+        indices, row = self._behind(found, at, args, n, gate)
+        ends = [graph.end(index) for index in indices]  # behind what was inserted there before
+        return self._grafted(graph.insert(ends, row), block)
 
     def wrap(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
         """Put a block behind each layer inside the layer's own row, so that no layer index changes; see :func:`graft`.
@@ -63,12 +65,9 @@ class ModelEdit:
         >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
         >>> edit(model).wrap("MLLABlock", at="backbone").graph.rows[0]
         [-1, 1, 'Chain', [[1, 'Conv', [16, 3, 2]], [1, 'ZeroGate', ['MLLABlock']]]]
-
-        Raises:
-            ValueError: as :func:`graft`; or a layer reads a text beside its feature map.
         """
-        indices, row = self._behind(block, at, args, n, gate)
-        graph = self.graph
+        graph, found = self._said(block)
+        indices, row = self._behind(found, at, args, n, gate)
         for index in indices:
             layer = self.base.layers[index]
             if layer.reads_text:
@@ -82,14 +81,10 @@ class ModelEdit:
         >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
         >>> edit(model).replace("SimpleStem", at=0, args=[3]).graph.rows[0]
         [-1, 1, 'SimpleStem', [16, 3]]
-
-        Raises:
-            ValueError: as :func:`graft`.
         """
-        find(block)
-        graph = self.graph
+        graph, found = self._said(block)
         for index in self._indices(at, n):
-            source, _, *rest = self._row_for(block, index, graph, args)
+            source, _, *rest = self._row_of(found, index, graph, args)
             graph = graph.replace(graph.position(index), [source, n, *rest])
         return self._edited(graph)
 
@@ -121,14 +116,18 @@ class ModelEdit:
 
         Args:
             old: module type in the rows, or a pattern of it (``"C3*"``).
-            new: a registered block, or a module of Ultralytics.
-            args: for a block what follows its channels; for a module of Ultralytics the row's arguments, by default
-                those that are there.
+            new: a block as in :func:`graft`, or a module of Ultralytics.
+            args: what follows a block's channels; of a module of Ultralytics all, by default those that are there.
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
-        graph = self.graph
+        is_block = origins.is_dotted(new) or known(new) is not None
+        graph, found = self._said(new) if is_block else (self.graph, None)
         for index in insertion.of_type(old, self.base.layers, within):
-            graph = graph.replace(graph.position(index), self._row_for(new, index, graph, args))
+            source, n, _, row_args = graph.rows[graph.position(index)]
+            row = [source, n, new, row_args if args is None else _listed(args)]
+            if found is not None:
+                row = self._row_of(found, index, graph, args or ())
+            graph = graph.replace(graph.position(index), row)
         return self._edited(graph)
 
     def repeats(self, at: At, n: int) -> ModelEdit:
@@ -173,27 +172,28 @@ class ModelEdit:
             raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
         return insertion.resolve(at, self.base.layers)
 
-    def _behind(self, block: str, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
+    def _said(self, block: str) -> tuple[Graph, Block]:
+        """The block of a name that the user said, and the rows, which say where it comes from."""
+        found = origins.say(block)
+        return replace(self.graph, model=origins.remembered(self.graph.model, found)), found
+
+    def _behind(self, block: Block, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
         """The layers, and the row that puts a block behind any of them."""
         indices = self._indices(at, n)
         layers = [self.base.layers[index] for index in indices]
         # There is a gate unless it is refused: None, for nothing said, means yes.
-        return indices, insertion.row_behind(find(block), layers, _listed(args), n, gate is not False)
+        return indices, insertion.row_behind(block, layers, _listed(args), n, gate is not False)
 
-    def _row_for(self, new: str, index: int, graph: Graph, args: Args | None) -> Row:
-        """The row of another module in the place of a layer."""
+    def _row_of(self, block: Block, index: int, graph: Graph, args: Args) -> Row:
+        """The row of a block in the place of a layer."""
         old = graph.rows[graph.position(index)]
-        if new not in BLOCKS:
-            if args is None:
-                return [*old[:2], new, list(old[3])]
-            return [*old[:2], new, _listed(args)]
         layer, before = self.base.layers[index], None
         if len(layer.reads) == 1 and layer.reads[0] >= 0:
             before = self.base.layers[layer.reads[0]]
-        return insertion.row_instead(find(new), old, layer, before, _listed(args or ()), graph.model)
+        return insertion.row_instead(block, old, layer, before, _listed(args), graph.model)
 
     def _grafted(self, graph: Graph, block: str) -> ModelEdit:
-        return replace(self, graph=graph, suffix=f"{self.suffix}-{block.lower()}")
+        return replace(self, graph=graph, suffix=f"{self.suffix}-{block.rpartition('.')[2].lower()}")
 
     def _edited(self, graph: Graph) -> ModelEdit:
         # Blocks are named, one after the other; edits of rows are told once in a run of them.
@@ -230,7 +230,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     for part in name.grafts:
         try:
             result = graft(result, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, ImportError, TypeError) as error:
             raise grammar.GraftNameError(name.text, part.at_char, str(error.args[0])) from error
     return result
 
@@ -255,7 +255,7 @@ def graft(
 
     Args:
         base: what :func:`edit` takes.
-        block: a registered block; ``yolomix blocks`` lists them.
+        block: a registered block, ``yolomix blocks`` lists them; or ``"module.Class"``, whose module is imported.
         at: insertion points: a layer index, ``"p3"`` ``"p4"`` ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``,
             a module type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see
             :func:`yolomix.surgery.insertion.resolve`.
@@ -269,6 +269,7 @@ def graft(
     Raises:
         ValueError: no such insertion point or mode, or the block cannot take the channels there.
         KeyError: no such block.
+        ImportError: the module of a block is not there, or fails while it is imported.
         FileNotFoundError: no such base.
     """
     if mode not in grammar.MODES:

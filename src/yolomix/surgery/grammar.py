@@ -5,6 +5,7 @@
     name   = base "+" graft {"+" graft} [".yaml" | ".yml" | ".pt"]
     graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" point {"," point} {":" word}
              the last values may have names: (2, residual=False, mlp=plain)
+    block  = the name of a block, or module.Class
     point  = an insertion point, see `yolomix.surgery.insertion.resolve`: p5, 10, neck, head-inputs, C2PSA, C2*, *
     word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
     value  = number | True | False | None | "text" | 'text' | [value, ..]
@@ -204,7 +205,7 @@ class _Reader:
     def graft(self) -> Part:
         """A block, its arguments, repeats, insertion points and words."""
         start = self.at
-        block = self.match(r"[A-Za-z_]\w*")
+        block = self.match(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
         if block is None:
             raise self.error("the name of a block")
         args: list[Any] = []
