@@ -209,7 +209,7 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
 def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
     block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
     monkeypatch.setitem(BLOCKS, "SPPF", block)
-    monkeypatch.delattr(tasks, "BlockSlot")
+    monkeypatch.delattr(tasks, reserved.WATCHED)
     with pytest.raises(
         ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"
     ):

@@ -89,7 +89,7 @@ def test_any_text_is_a_name_or_a_name_error(text: str) -> None:
         ("yolo11n+A(2,1.yaml", "the bracket that opens here is not closed", "("),
         ("yolo11n+A([2,1)@p5", "needed ',' or ']', got ')'", ")"),
         ("yolo11n+A2,1)@p5", "needed '(' and arguments, or '@' and an insertion point, got ','", ","),
-        ("yolo11n+A(x)@p5", "needed a number, True, False, None, a quoted text or a list, got 'x'", "x"),
+        ("yolo11n+MLLABlock(x)@p5", "needed a number, True, False, None, a quoted text or a list, got 'x'", "x"),
         ("yolo11n+A(__import__('os'))@p5", "needed a number", "__import__"),
         ("yolo11n+A( 1)@p5", "needed a number, True, False, None, a quoted text or a list, got ' '", " 1"),
         ("yolo11n+A(1+1)@p5", "needed ',' or ')', got '+'", "+1)"),

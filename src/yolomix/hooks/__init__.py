@@ -36,6 +36,7 @@ class Hook(NamedTuple):
 
 HOOKS = (
     Hook("ultralytics.nn.tasks", "parse_model", "chain.parse_model", "our blocks in a model YAML"),
+    Hook("ultralytics.nn.tasks", "DetectionModel.__init__", "first_pass.build", "errors that name the row"),
     Hook("ultralytics.nn.tasks", "BaseModel.fuse", "build.fuse", "fuse() of our blocks"),
     Hook("ultralytics.nn.tasks", "torch_safe_load", "checkpoint.torch_safe_load", "weights-only loading"),
     Hook("ultralytics.nn.tasks", "yaml_model_load", "names.yaml_model_load", "our model names"),

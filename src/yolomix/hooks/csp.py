@@ -12,6 +12,7 @@ from ultralytics.nn import tasks
 
 from yolomix.hooks import rows
 from yolomix.hooks.reserved import is_module_class
+from yolomix.nn import origins
 from yolomix.nn.gate import same_width
 from yolomix.nn.registry import Block, find
 from yolomix.surgery import csp
@@ -95,9 +96,11 @@ def _block(host: str, inside: str, where: str) -> Block:
         known = [known for known, value in vars(tasks).items() if is_module_class(value)]
         near = difflib.get_close_matches(host, known, n=3, cutoff=0.5) or ["C2f", "C3k2", "C2PSA"]
         raise rows.RowError(f"{where}: Ultralytics has no CSP module {host!r}; did you mean {', '.join(near)}?")
+    if origins.is_dotted(inside):
+        return rows.known(inside, where)
     try:
         return find(inside)
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise rows.RowError(f"{where}: {error.args[0]}") from error
 
 

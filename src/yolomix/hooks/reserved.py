@@ -1,4 +1,4 @@
-"""Names of rows that are taken: by Ultralytics, and by a stand-in of ours. Free of imports of Ultralytics.
+"""Names of rows that are taken by Ultralytics. Free of imports of Ultralytics.
 
 It is called while Ultralytics is being imported, perhaps by a module of ours that is itself not complete yet.
 """
@@ -15,21 +15,7 @@ from yolomix.host import original
 from yolomix.nn import heads, registry
 from yolomix.nn.registry import Block
 
-
-class BlockSlot(nn.Module):
-    """Stand-in for a block that keeps its channels; see ``yolomix.hooks.build``.
-
-    >>> BlockSlot([16, 32], f=-1).c
-    32
-
-    Args:
-        ch: channels of all layers so far.
-        f: the layer it reads.
-    """
-
-    def __init__(self, ch: list[int], f: int) -> None:
-        super().__init__()
-        self.c = ch[f]
+WATCHED = "__yolomix_watched__"  # an attribute of the module, set once
 
 
 def watch_names(tasks: ModuleType) -> None:
@@ -41,9 +27,9 @@ def watch_names(tasks: ModuleType) -> None:
     Raises:
         ValueError: a block has such a name.
     """
-    if getattr(tasks, "BlockSlot", None) is BlockSlot:
+    if getattr(tasks, WATCHED, None) is registry:
         return
-    tasks.BlockSlot = BlockSlot  # type: ignore[attr-defined]
+    setattr(tasks, WATCHED, registry)  # a copy of yolomix that is imported anew has a registry of its own
     registry.watch(functools.partial(refuse_taken, tasks))
 
 

@@ -25,6 +25,7 @@ import yaml
 
 from yolomix import models
 from yolomix.host import original
+from yolomix.nn import origins
 from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
 
@@ -105,12 +106,16 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
 
     Raises:
         FileNotFoundError: nobody has it; the text has the near names of packaged models.
+        ValueError: it is no YAML, or none of a model; or a block that it names with its module cannot be imported.
     """
     found = resolve(name)
-    if found.file is None or (not found.scale and found.kind is Kind.YAML):
-        model = _natively(native or _native(), name)
-    else:
-        model = yaml.safe_load(found.file.read_text(encoding="utf-8"))
+    try:
+        if found.file is None or (not found.scale and found.kind is Kind.YAML):
+            model = _natively(native or _native(), name)
+        else:
+            model = yaml.safe_load(found.file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} is no YAML: {error}") from error
     if not isinstance(model, dict) or not all(isinstance(model.get(part), list) for part in ("backbone", "head")):
         has = type(model).__name__
         if isinstance(model, dict):
@@ -118,6 +123,7 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
         raise ValueError(
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
+    origins.say_all(model, str(name))  # a person named the file, and the file names its blocks
     if found.scale:
         model = {**model, "scale": found.scale}
     return {"scale": "", **model, "yaml_file": str(name)}

@@ -27,6 +27,16 @@ def split(name: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def inside(name: str) -> str:
+    """The block of a name, whether it stands in a CSP module or alone.
+
+    >>> inside("C3k2(MLLABlock)"), inside("MLLABlock")
+    ('MLLABlock', 'MLLABlock')
+    """
+    parts = split(name)
+    return name if parts is None else parts[1]
+
+
 def check_replaces(name: str, mode: str) -> None:
     """Raise ValueError for a graft of such a name that does not replace: there are no bottlenecks behind a layer.
 

@@ -6,6 +6,7 @@
     graft  = block ["(" block ")"] ["(" [value {"," value}] ")"] ["*" repeats] "@" point {"," point} {":" word}
              a block in brackets stands inside a CSP module: C3k2(MLLABlock); its arguments follow, all with names
              the last values may have names: (2, residual=False, mlp=plain)
+    block  = the name of a block, or module.Class
     point  = an insertion point, see `yolomix.surgery.insertion.resolve`: p5, 10, neck, head-inputs, C2PSA, C2*, *
     word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
     value  = number | True | False | None | "text" | 'text' | [value, ..]
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ SUFFIXES = (".yaml", ".yml", ".pt")
 MODES = ("after", "wrap", "replace")
 WORDS = (*MODES, "plain")
 CONSTANTS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+BLOCK = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 NAME, ARGUMENTS = " is no file, and as a name with grafts", " as arguments"  # what a text was read as, for errors
 
 
@@ -125,6 +128,17 @@ def arguments(text: str) -> list[Any]:
     return found
 
 
+def listed(args: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    """Arguments as a list; those by name are a dictionary at its end.
+
+    >>> listed({"num_heads": 2})
+    [{'num_heads': 2}]
+    """
+    if isinstance(args, Mapping):
+        return [args]
+    return list(args)
+
+
 def _suffix(name: str) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
@@ -181,12 +195,12 @@ class _Reader:
 
     def block(self) -> str:
         """A block, perhaps inside a CSP module. A word in the brackets of a block is no block, but lacks its quotes."""
-        outer = self.match(r"[A-Za-z_]\w*")
+        outer = self.match(BLOCK)
         if outer is None:
             raise self.error("the name of a block")
         inside = None
         if outer not in BLOCKS:
-            inside = self.match(r"\((?!(True|False|None|true|false|null)\))[A-Za-z_]\w*\)")
+            inside = self.match(rf"\((?!(True|False|None|true|false|null)\)){BLOCK}\)")
         return outer + (inside or "")
 
     def repeats(self) -> int:

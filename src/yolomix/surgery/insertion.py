@@ -142,7 +142,7 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
     source, n, _, _ = old
     if block.parent is not None:
         raise ValueError(f"{block.name} is a head, which a model has as its last row; {layer} is none")
-    if isinstance(source, list) != block.rule.reads_several:
+    if isinstance(source, list) != block.rule.reads_several and not block.rule.reads_any:
         wants = "several layers" if block.rule.reads_several else "one layer"
         raise ValueError(f"{block.name} reads {wants}, {layer} reads {source}")
     if block.rule.keeps_channels and (before is None or before.channels != layer.channels):
@@ -189,7 +189,7 @@ def scaled(c2: int, model: dict[str, Any]) -> int:
     width: float = model.get("width_multiple", 1.0)
     most: float = math.inf
     if scales := model.get("scales"):
-        _, width, most = scales[model.get("scale") or next(iter(scales))]
+        _, width, most = scales[model.get("scale") or next(iter(scales))][:3]
     return math.ceil(min(c2, most) * width / 8) * 8
 
 
