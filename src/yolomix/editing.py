@@ -9,12 +9,12 @@ from typing import Any
 
 from yolomix.host import names, weights
 from yolomix.host.names import Kind
-from yolomix.host.survey import survey
+from yolomix.host.survey import survey, with_scale
 from yolomix.nn import origins
 from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
 from yolomix.surgery import csp, grammar, insertion, steps
-from yolomix.surgery.graph import Graph, Layer, Row
+from yolomix.surgery.graph import Graph, Layer, Row, arguments
 from yolomix.surgery.insertion import At
 
 Args = Sequence[Any] | Mapping[str, Any]
@@ -82,13 +82,13 @@ class ModelEdit:
         >>> edit(model).replace("SimpleStem", at=0, args=[3]).graph.rows[0]
         [-1, 1, 'SimpleStem', [16, 3]]
         """
-        graph, found = self._said(block)
+        graph, found = self._said(block, behind=False)
         layers = self._layers(at, n)
-        if csp.split(block):
-            return self._edited(csp.replaced(graph, block, layers, grammar.listed(args), n))
-        for index in [layer.index for layer in layers]:
-            source, _, *rest = self._row_of(found, index, graph, args)
-            graph = graph.replace(graph.position(index), [source, n, *rest])
+        if "(" in block:  # in a CSP module
+            return self._edited(csp.replaced(graph, block, layers, arguments(args), n))
+        for layer in layers:
+            source, _, *rest = self._row_of(found, layer.index, graph, args)
+            graph = graph.replace(graph.position(layer.index), [source, n, *rest])
         return self._edited(graph)
 
     def remove(self, at: At) -> ModelEdit:
@@ -124,13 +124,13 @@ class ModelEdit:
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
         indices = insertion.of_type(old, self.base.layers, within)
-        if csp.split(new):
+        if "(" in new:
             return self.replace(new, indices, args or ())
         is_block = origins.is_dotted(new) or known(new) is not None
         graph, found = self._said(new) if is_block else (self.graph, None)
         for index in indices:
             source, n, _, row_args = graph.rows[graph.position(index)]
-            row = [source, n, new, row_args if args is None else grammar.listed(args)]
+            row = [source, n, new, row_args if args is None else arguments(args)]
             if found is not None:
                 row = self._row_of(found, index, graph, args or ())
             graph = graph.replace(graph.position(index), row)
@@ -178,9 +178,11 @@ class ModelEdit:
             raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
         return [self.base.layers[index] for index in insertion.resolve(at, self.base.layers)]
 
-    def _said(self, block: str) -> tuple[Graph, Block]:
+    def _said(self, block: str, behind: bool = True) -> tuple[Graph, Block]:
         """The block of a name that the user said, alone or in a CSP module; and the rows, which say its origin."""
-        found = origins.say(csp.inside(block))
+        if behind and "(" in block:
+            raise csp.not_behind(block)
+        found = origins.say(block.rpartition("(")[2].removesuffix(")"))
         return replace(self.graph, model=origins.remembered(self.graph.model, found)), found
 
     def _behind(self, block: Block, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
@@ -188,16 +190,16 @@ class ModelEdit:
         layers = self._layers(at, n)
         # There is a gate unless it is refused: None, for nothing said, means yes.
         return [layer.index for layer in layers], insertion.row_behind(
-            block, layers, grammar.listed(args), n, gate is not False
+            block, layers, arguments(args), n, gate is not False
         )
 
     def _row_of(self, block: Block, index: int, graph: Graph, args: Args) -> Row:
         """The row of a block in the place of a layer."""
         old = graph.rows[graph.position(index)]
-        layer, before = self.base.layers[index], None
-        if len(layer.reads) == 1 and layer.reads[0] >= 0:
-            before = self.base.layers[layer.reads[0]]
-        return insertion.row_instead(block, old, layer, before, grammar.listed(args), graph.model)
+        layer = self.base.layers[index]
+        reads_one = len(layer.reads) == 1 and layer.reads[0] >= 0
+        before = self.base.layers[layer.reads[0]] if reads_one else None
+        return insertion.row_instead(block, old, layer, before, arguments(args), graph.model)
 
     def _grafted(self, graph: Graph, block: str) -> ModelEdit:
         return replace(self, graph=graph, suffix=f"{self.suffix}-{block.rpartition('.')[2].lower()}")
@@ -215,8 +217,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     ['layer 0 (Conv)', 'layer 1 (Detect)']
 
     Args:
-        base: any model name that ``YOLO`` takes and that has rows (a model YAML, a checkpoint, either with grafts), a
-            model dictionary, or another edit.
+        base: any model name of ``YOLO`` with rows (a YAML or checkpoint, perhaps with grafts), a dictionary or an edit.
 
     Raises:
         FileNotFoundError: no such file.
@@ -225,15 +226,15 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     if isinstance(base, ModelEdit):
         return base
     if isinstance(base, dict):
-        return _opened(Base.of("model", base))
+        return _opened("model", base)
     name = names.resolve(base)
     if name.kind is Kind.EXPORTED:
         raise ValueError(f"an edit needs a model YAML or a checkpoint (.pt), got the {name.kind} {name.text!r}")
     if name.kind is Kind.CHECKPOINT or name.base.endswith(names.CHECKPOINT):  # also an address of a checkpoint
         source = weights.read(name.base.removesuffix(names.CHECKPOINT) + names.CHECKPOINT)
-        result = _opened(Base.of(name.base, dict(source.yaml), Path(source.pt_path)))
+        result = _opened(name.base, dict(source.yaml), Path(source.pt_path))
     else:
-        result = _opened(Base.of(name.base, names.described(name.base), yaml=name.file))
+        result = _opened(name.base, names.described(name.base), yaml=name.file)
     for part in name.grafts:
         try:
             result = graft(result, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
@@ -264,9 +265,8 @@ def graft(
         base: what :func:`edit` takes.
         block: a registered block, ``yolomix blocks`` lists them; or ``"module.Class"``, whose module is imported. With
             ``mode="replace"`` also ``"C3k2(MLLABlock)"``: the block inside a CSP module, in place of its bottlenecks.
-        at: insertion points: a layer index, ``"p3"`` ``"p4"`` ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``,
-            a module type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see
-            :func:`yolomix.surgery.insertion.resolve`.
+        at: insertion points: a layer index, ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``, a module type or a
+            pattern of it, ``"*"``, or a list of these; see :func:`yolomix.surgery.insertion.resolve`.
         mode: ``"after"``, see :meth:`ModelEdit.insert`; ``"wrap"``, see :meth:`ModelEdit.wrap`; ``"replace"``, see
             :meth:`ModelEdit.replace`.
         args: the block's arguments after its channels (and repeats); the last may be a dictionary of those by name.
@@ -282,7 +282,6 @@ def graft(
     """
     if mode not in grammar.MODES:
         raise ValueError(f"mode is one of {', '.join(grammar.MODES)}, got {mode!r}")
-    csp.check_replaces(block, mode)
     change = edit(base)
     if mode == "after":
         return change.insert(block, at, args, n, gate)
@@ -296,5 +295,6 @@ def graft(
     return change.replace(block, at, args, n)
 
 
-def _opened(base: Base) -> ModelEdit:
-    return ModelEdit(base, Graph.of(base.model))
+def _opened(name: str, model: dict[str, Any], file: Path | None = None, yaml: Path | None = None) -> ModelEdit:
+    model = with_scale(model)
+    return ModelEdit(Base(name, model, survey(model), file, yaml), Graph.of(model))

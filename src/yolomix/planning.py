@@ -13,7 +13,6 @@ from typing import Any
 from yolomix import files, transferring
 from yolomix._version import __version__
 from yolomix.host import weights
-from yolomix.host.survey import survey
 from yolomix.surgery import yamlfile
 from yolomix.surgery.graph import Graph, Layer
 from yolomix.surgery.report import Report
@@ -40,18 +39,6 @@ class Base:
     layers: tuple[Layer, ...]
     file: Path | None = None
     yaml: Path | None = None
-
-    @classmethod
-    def of(cls, name: str, model: dict[str, Any], file: Path | None = None, yaml: Path | None = None) -> Base:
-        """A model whose layers are not known yet; arguments as the attributes.
-
-        >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
-        >>> Base.of("mine", model).layers[0].channels
-        16
-        """
-        if model.get("scales") and not model.get("scale"):  # Ultralytics takes the first, too, and warns
-            model = {**model, "scale": next(iter(model["scales"]))}
-        return cls(name, model, survey(model), file, yaml)
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ def _in_bottleneck(name: str, host: str, file: Path) -> bool:
 
 @pytest.mark.parametrize("mode", ["after", "wrap"])
 def test_a_graft_behind_a_layer_is_refused_in_words(mode):
-    said = r"goes in the place of a C3k2, so it needs mode='replace', in a name ':replace'; .* alone: MLLABlock"
+    said = r"goes in the place of a C3k2, so it needs mode='replace', in a name ':replace'. .* alone: MLLABlock"
     with pytest.raises(ValueError, match=said):
         yolomix.graft("yolo11n.yaml", "C3k2(MLLABlock)", at="p5", mode=mode)
 

@@ -27,30 +27,17 @@ def split(name: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def inside(name: str) -> str:
-    """The block of a name, whether it stands in a CSP module or alone.
+def not_behind(name: str) -> ValueError:
+    """The error that there are no bottlenecks behind a layer, in whose place a block could go.
 
-    >>> inside("C3k2(MLLABlock)"), inside("MLLABlock")
-    ('MLLABlock', 'MLLABlock')
+    >>> print(not_behind("C3k2(MLLABlock)"))
+    C3k2(MLLABlock) goes in the place of a C3k2, so it needs mode='replace', in a name ':replace'. To put ...
     """
-    parts = split(name)
-    return name if parts is None else parts[1]
-
-
-def check_replaces(name: str, mode: str) -> None:
-    """Raise ValueError for a graft of such a name that does not replace: there are no bottlenecks behind a layer.
-
-    >>> check_replaces("C3k2(MLLABlock)", "after")
-    Traceback (most recent call last):
-    ValueError: C3k2(MLLABlock) goes in the place of a C3k2, so it needs mode='replace', in a name ':replace'; ...
-    """
-    parts = split(name)
-    if parts is not None and mode != "replace":
-        host, block = parts
-        raise ValueError(
-            f"{name} goes in the place of a {host}, so it needs mode='replace', in a name ':replace'; got {mode!r}. "
-            f"To put a block behind a layer name the block alone: {block}"
-        )
+    host, block = split(name) or (name, name)
+    return ValueError(
+        f"{name} goes in the place of a {host}, so it needs mode='replace', in a name ':replace'. To put a block "
+        f"behind a layer name the block alone: {block}"
+    )
 
 
 def replaced(graph: Graph, name: str, layers: Sequence[Layer], args: Sequence[Any], n: int = 1) -> Graph:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,17 +125,6 @@ def arguments(text: str) -> list[Any]:
     if len(found) == 1 and isinstance(found[0], list):
         return found[0]
     return found
-
-
-def listed(args: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
-    """Arguments as a list; those by name are a dictionary at its end.
-
-    >>> listed({"num_heads": 2})
-    [{'num_heads': 2}]
-    """
-    if isinstance(args, Mapping):
-        return [args]
-    return list(args)
 
 
 def _suffix(name: str) -> str:
