@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics
 from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel
 
@@ -78,7 +79,7 @@ class Into(nn.Module):
 
     def __init__(self, first, out, n=1):
         super().__init__()
-        self.point = nn.Conv2d(first, out, 1)
+        self.point, self.n = nn.Conv2d(first, out, 1), n
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         return self.point(maps[0])
@@ -140,6 +141,12 @@ def test_a_width_of_several_inputs_is_scaled_as_every_width():
 def test_repeats_are_scaled_and_each_reads_the_one_before_it():
     layer = built([-1, 4, "Widen", [64]], scales={"n": [0.5, 0.5, 1024]})[2]
     assert [(m.point.in_channels, m.point.out_channels) for m in layer] == [(16, 32), (32, 32)]
+
+
+def test_a_block_of_several_inputs_may_take_the_repeats_itself():
+    yolomix.register(Into, rule="ch[0] c2 n")
+    layers = built([[0, 1], 4, "Into", [64]], scales={"n": [0.5, 0.5, 1024]})
+    assert (layers[2].n, layers[2].point.out_channels) == (2, 32)
 
 
 def test_a_width_that_rows_have_and_the_class_does_not_take():
@@ -281,3 +288,37 @@ def test_a_model_builds_from_a_checkpoint_whose_classes_unpickling_imported(own)
     again = DetectionModel(model.yaml, verbose=False)
     assert type(again.model[2]).__module__ == "yx_own"
     assert find("yx_own.Gate").home == ""
+
+
+class OwnC3k2(nn.Module):
+    """Somebody's C3k2: Ultralytics forces ``c3k`` at the larger scales, and takes the head of YOLO11 with it."""
+
+    def __init__(self, c1, c2, n=1, c3k=False, e=0.5, extra=None):
+        super().__init__()
+        self.said = (c1, c2, n, c3k, e, extra)
+        self.conv = nn.Conv2d(c1, c2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(("scale", "c3k"), [("n", False), ("m", True)])
+def test_somebodys_c3k2_is_given_what_ultralytics_gives_its_own(scale, c3k):
+    yolomix.register(OwnC3k2)
+    scales = {"scales": {scale: [0.5, 0.5, 1024]}, "scale": scale}
+    layers = built([-1, 4, "OwnC3k2", [64, False, 0.25, "more"]], [-1, 2, "OwnC3k2", [64, {"extra": 1}]], **scales)
+    assert layers[2].said == (16, 32, 2, c3k, 0.25, "more")
+    assert layers[3].said == (32, 32, 1, c3k, 0.5, 1)
+    stock = built([-1, 4, "C3k2", [64, False, 0.25]], **scales)
+    plain = built([-1, 1, "Conv", [64]], **scales)
+    counts = [sum(p.numel() for p in head.parameters()) for head in (layers[-1], stock[-1], plain[-1])]
+    assert counts[0] == counts[1]
+    assert counts[1] != counts[2] or ultralytics.__version__.startswith("8.3.0")
+
+
+def test_a_row_at_the_end_may_be_any_block():
+    from ultralytics.nn import tasks
+
+    d = description(head=[[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Fold", []]])
+    layers, _ = tasks.parse_model(d, ch=3, verbose=False)
+    assert type(layers[-1]) is Fold

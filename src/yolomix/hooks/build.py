@@ -11,6 +11,7 @@ keeps its channels     ``nn.Identity, []``            as many channels as the la
 gives a width          ``Conv, [c2, 1]``              c2 after width scaling
 anything else          ``ResNetLayer, [1, c, 1, 1]``  c, which was measured when the row's turn came
 a head                 its parent                     all that it gives to a head, see ``yolomix.hooks.heads``
+somebody's C3k2        ``C3k2, [c2, c3k]``            c2 and n; c3k by the scale; the head of YOLO11
 =====================  =============================  ==================================================================
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import C3k2, Conv
 
 from yolomix.hooks import csp, first_pass, heads, layer_table, rows
 from yolomix.hooks.channels import Channels, Noted, Sources
@@ -43,7 +44,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
     ours = rows.read(d)
     said = [(row[0], text) for row, text in zip(d["backbone"] + d["head"], rows.texts(d), strict=True)]
     channels = Channels(ch)
-    parents = [row.block.parent for row in ours.values() if row.block.parent is not None]
+    parents: list[type[nn.Module]] = [C3k2, *(row.block.parent for row in ours.values() if row.block.parent)]
     with (
         rows.located(d),
         layer_table.corrected(tasks.LOGGER) as lines,
@@ -54,7 +55,8 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
         for row in ours.values():
             row.raw[:] = _stand_in(row, channels)
         last = d["head"][-1]
-        last[3] = Noted(last[3], channels.note)
+        if not isinstance(last[3], Noted):
+            last[3] = Noted(last[3], channels.note)
         layers, save = native(d, ch=ch, verbose=verbose)
         if d.get("activation"):
             Conv.default_act = common.Conv.default_act = _activation(layers)
@@ -90,6 +92,8 @@ def _stand_in(row: Row, channels: Channels) -> list[Any]:
     rule = row.block.rule
     if row.block.parent is not None:
         return [f, n, row.block.parent.__name__, args[:-1] if row.named else args]
+    if row.block.is_c3k2:
+        return [f, n, "C3k2", [row.width, *(row.options[:1] or [False])]]
     if rule.keeps_channels:
         return [f, n, "nn.Identity", []]
     if rule.gives_width:
@@ -107,7 +111,11 @@ def _replacement(row: Row, slots: list[nn.Module], channels: Channels, given: he
     try:
         if row.block.parent is not None:
             args, named = given[slots[0]]
+            if hasattr(row.block.parent, "legacy"):  # which form of the head the rows mean: said to the class
+                row.block.cls.legacy = row.block.parent.legacy  # type: ignore[attr-defined]
             made = [row.block.cls(*args, **named, **row.named)]
+        elif row.block.is_c3k2:
+            made = [row.block.cls(*given[slots[0]][0][:4], *row.options[1:], **row.named)]
         else:
             made = _made(row, channels, len(slots))
     except rows.CONSTRUCTION as error:

@@ -178,7 +178,7 @@ def _check_from(row: Row, n: int) -> None:
     rule, is_list = row.block.rule, isinstance(row.f, list)
     if not row.sources or (is_list != rule.reads_several and not rule.reads_any):
         raise row.error(f"it reads {'a list of layers' if rule.reads_several else 'one layer'}, from is {row.f}")
-    if is_list and n != 1:
+    if is_list and n != 1 and not rule.takes_repeats:
         raise row.error(f"a block with several inputs cannot be repeated, repeats is {n}")
     before = range(-max(row.i, 1), row.i)  # the first row reads the image, -1
     if wrong := [f for f in row.sources if not isinstance(f, int) or f not in before]:

@@ -72,6 +72,12 @@ class Block:
         return heads.parent(self.cls)
 
     @property
+    def is_c3k2(self) -> bool:
+        """Whether it is somebody's C3k2, ``(c1, c2, n, c3k, ...)``, to be given what Ultralytics gives its own."""
+        fourth = [parameter.name for parameter in self.options[:1]]
+        return self.rule.words == ("c1", "c2", "n") and fourth == ["c3k"]
+
+    @property
     def options(self) -> list[inspect.Parameter]:
         """The constructor's parameters after those that the channel rule fills."""
         return list(inspect.signature(self.cls).parameters.values())[self.rule.filled :]
