@@ -73,4 +73,4 @@ def test_an_unknown_name_lists_near_ones():
 
 
 def test_yolo_builds_a_packaged_model_of_its_task():
-    assert (yolomix.YOLO("yolo11n-halo.yaml").task, yolomix.YOLO("mamba-yolo-n-seg.yaml").task) == ("detect", "segment")
+    assert (yolomix.YOLO("yolo11n-halo.yaml").task, yolomix.YOLO("mamba-yolo-t-seg.yaml").task) == ("detect", "segment")

@@ -44,7 +44,8 @@ def refuse_taken(tasks: ModuleType, block: Block) -> None:
         )
     theirs = getattr(tasks, block.name, None)
     ours = block.cls.__module__.startswith("yolomix.")
-    if is_module_class(theirs) and theirs is not block.cls and not ours:
+    mixed_in = theirs is block.cls and not block.cls.__module__.startswith("ultralytics.")  # as older recipes do
+    if is_module_class(theirs) and not mixed_in and not ours:
         raise ValueError(
             f"{block.name!r} is a module of Ultralytics ({theirs.__module__}); register "
             f"{block.cls.__module__}.{block.cls.__qualname__} under another name: register(..., name=...)"
