@@ -15,6 +15,7 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 import yolomix
+from tests.brought import GATE, write  # noqa: F401
 from tests.nn.test_blocks import EVERY
 from tests.tiny import TINY, description
 from yolomix.hooks.rows import RowError
@@ -285,3 +286,29 @@ def test_a_block_is_no_csp_module():
     """A word in the brackets of a block lacks its quotes, and the error points at it."""
     with pytest.raises(ValueError, match=r"needed a number, .* a quoted text or a list, got 'v'"):
         yolomix.edit("yolo11n+VMambaBlock(v0)@p5.yaml")
+
+
+# Blocks of one's own
+
+
+def test_a_block_named_with_its_module_in_a_yaml_and_in_a_graft(write):  # noqa: F811
+    write("mymixers.py", GATE)
+    file = write(
+        "any.yaml", TINY.replace("[-1, 2, C2PSAMLLA, [32]]", "[-1, 2, C2f(mymixers.Gate), [32, {ratio: 0.25}]]")
+    )
+    layer = YOLO(file).model.model[4]
+    assert [(type(m).__name__, m.layers[0].out_channels) for m in layer.m] == [("Gate", 2)] * 2
+    name = "yolo11n+C3k2(mymixers.Gate)(ratio=0.25)@C3k2:replace.yaml"
+    assert [type(m).__name__ for m in YOLO(name).model.model[2].m] == ["Gate"]
+
+
+def test_what_a_module_lacks_names_the_row(write):  # noqa: F811
+    write("mymixers.py", GATE)
+    file = write("any.yaml", TINY.replace("[-1, 2, C2PSAMLLA, [32]]", "[-1, 2, C2f(mymixers.Gat), [32]]"))
+    with pytest.raises(ValueError, match=r"row 4 .*module mymixers has no class 'Gat'; it has Gate"):
+        YOLO(file)
+
+
+def test_a_dictionary_out_of_nowhere_imports_nothing():
+    with pytest.raises(RowError, match=r"row 2 .*nomixers.Gate is not known, .* import=nomixers"):
+        layers(row("C2f(nomixers.Gate)"))
