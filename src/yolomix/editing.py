@@ -9,11 +9,12 @@ from typing import Any
 
 from yolomix.host import names, weights
 from yolomix.host.names import Kind
-from yolomix.host.survey import survey
-from yolomix.nn.registry import BLOCKS, find
+from yolomix.host.survey import survey, with_scale
+from yolomix.nn import origins
+from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
-from yolomix.surgery import grammar, insertion, steps
-from yolomix.surgery.graph import Graph, Row
+from yolomix.surgery import csp, grammar, insertion, steps
+from yolomix.surgery.graph import Graph, Layer, Row, arguments
 from yolomix.surgery.insertion import At
 
 Args = Sequence[Any] | Mapping[str, Any]
@@ -53,9 +54,10 @@ class ModelEdit:
         >>> edit(model).insert("MLLABlock", at="backbone").graph.rows[1:]
         [[-1, 1, 'ZeroGate', ['MLLABlock']], [[1], 1, 'Detect', ['nc']]]
         """
-        indices, row = self._behind(block, at, args, n, gate)
-        ends = [self.graph.end(index) for index in indices]  # behind what was inserted there before
-        return self._grafted(self.graph.insert(ends, row), block)
+        graph, found = self._said(block)
+        indices, row = self._behind(found, at, args, n, gate)
+        ends = [graph.end(index) for index in indices]  # behind what was inserted there before
+        return self._grafted(graph.insert(ends, row), block)
 
     def wrap(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
         """Put a block behind each layer inside the layer's own row, so that no layer index changes; see :func:`graft`.
@@ -63,12 +65,9 @@ class ModelEdit:
         >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
         >>> edit(model).wrap("MLLABlock", at="backbone").graph.rows[0]
         [-1, 1, 'Chain', [[1, 'Conv', [16, 3, 2]], [1, 'ZeroGate', ['MLLABlock']]]]
-
-        Raises:
-            ValueError: as :func:`graft`; or a layer reads a text beside its feature map.
         """
-        indices, row = self._behind(block, at, args, n, gate)
-        graph = self.graph
+        graph, found = self._said(block)
+        indices, row = self._behind(found, at, args, n, gate)
         for index in indices:
             layer = self.base.layers[index]
             if layer.reads_text:
@@ -82,15 +81,14 @@ class ModelEdit:
         >>> model = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
         >>> edit(model).replace("SimpleStem", at=0, args=[3]).graph.rows[0]
         [-1, 1, 'SimpleStem', [16, 3]]
-
-        Raises:
-            ValueError: as :func:`graft`.
         """
-        find(block)
-        graph = self.graph
-        for index in self._indices(at, n):
-            source, _, *rest = self._row_for(block, index, graph, args)
-            graph = graph.replace(graph.position(index), [source, n, *rest])
+        graph, found = self._said(block, behind=False)
+        layers = self._layers(at, n)
+        if "(" in block:  # in a CSP module
+            return self._edited(csp.replaced(graph, block, layers, arguments(args), n))
+        for layer in layers:
+            source, _, *rest = self._row_of(found, layer.index, graph, args)
+            graph = graph.replace(graph.position(layer.index), [source, n, *rest])
         return self._edited(graph)
 
     def remove(self, at: At) -> ModelEdit:
@@ -121,14 +119,21 @@ class ModelEdit:
 
         Args:
             old: module type in the rows, or a pattern of it (``"C3*"``).
-            new: a registered block, or a module of Ultralytics.
-            args: for a block what follows its channels; for a module of Ultralytics the row's arguments, by default
-                those that are there.
+            new: a block as in :func:`graft`, or a module of Ultralytics.
+            args: what follows a block's channels; of a module of Ultralytics all, by default those that are there.
             within: only in the ``"backbone"`` or the ``"neck"``.
         """
-        graph = self.graph
-        for index in insertion.of_type(old, self.base.layers, within):
-            graph = graph.replace(graph.position(index), self._row_for(new, index, graph, args))
+        indices = insertion.of_type(old, self.base.layers, within)
+        if "(" in new:
+            return self.replace(new, indices, args or ())
+        is_block = origins.is_dotted(new) or known(new) is not None
+        graph, found = self._said(new) if is_block else (self.graph, None)
+        for index in indices:
+            source, n, _, row_args = graph.rows[graph.position(index)]
+            row = [source, n, new, row_args if args is None else arguments(args)]
+            if found is not None:
+                row = self._row_of(found, index, graph, args or ())
+            graph = graph.replace(graph.position(index), row)
         return self._edited(graph)
 
     def repeats(self, at: At, n: int) -> ModelEdit:
@@ -168,32 +173,36 @@ class ModelEdit:
         """
         return self.plan().apply(save, seed)
 
-    def _indices(self, at: At, n: int) -> list[int]:
+    def _layers(self, at: At, n: int) -> list[Layer]:
         if n < 1:
             raise ValueError(f"n is how often the block is repeated, at least 1, got {n}")
-        return insertion.resolve(at, self.base.layers)
+        return [self.base.layers[index] for index in insertion.resolve(at, self.base.layers)]
 
-    def _behind(self, block: str, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
+    def _said(self, block: str, behind: bool = True) -> tuple[Graph, Block]:
+        """The block of a name that the user said, alone or in a CSP module; and the rows, which say its origin."""
+        if behind and "(" in block:
+            raise csp.not_behind(block)
+        found = origins.say(block.rpartition("(")[2].removesuffix(")"))
+        return replace(self.graph, model=origins.remembered(self.graph.model, found)), found
+
+    def _behind(self, block: Block, at: At, args: Args, n: int, gate: bool | None) -> tuple[list[int], Row]:
         """The layers, and the row that puts a block behind any of them."""
-        indices = self._indices(at, n)
-        layers = [self.base.layers[index] for index in indices]
+        layers = self._layers(at, n)
         # There is a gate unless it is refused: None, for nothing said, means yes.
-        return indices, insertion.row_behind(find(block), layers, _listed(args), n, gate is not False)
+        return [layer.index for layer in layers], insertion.row_behind(
+            block, layers, arguments(args), n, gate is not False
+        )
 
-    def _row_for(self, new: str, index: int, graph: Graph, args: Args | None) -> Row:
-        """The row of another module in the place of a layer."""
+    def _row_of(self, block: Block, index: int, graph: Graph, args: Args) -> Row:
+        """The row of a block in the place of a layer."""
         old = graph.rows[graph.position(index)]
-        if new not in BLOCKS:
-            if args is None:
-                return [*old[:2], new, list(old[3])]
-            return [*old[:2], new, _listed(args)]
-        layer, before = self.base.layers[index], None
-        if len(layer.reads) == 1 and layer.reads[0] >= 0:
-            before = self.base.layers[layer.reads[0]]
-        return insertion.row_instead(find(new), old, layer, before, _listed(args or ()), graph.model)
+        layer = self.base.layers[index]
+        reads_one = len(layer.reads) == 1 and layer.reads[0] >= 0
+        before = self.base.layers[layer.reads[0]] if reads_one else None
+        return insertion.row_instead(block, old, layer, before, arguments(args), graph.model)
 
     def _grafted(self, graph: Graph, block: str) -> ModelEdit:
-        return replace(self, graph=graph, suffix=f"{self.suffix}-{block.lower()}")
+        return replace(self, graph=graph, suffix=f"{self.suffix}-{block.rpartition('.')[2].lower()}")
 
     def _edited(self, graph: Graph) -> ModelEdit:
         # Blocks are named, one after the other; edits of rows are told once in a run of them.
@@ -208,8 +217,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     ['layer 0 (Conv)', 'layer 1 (Detect)']
 
     Args:
-        base: any model name that ``YOLO`` takes and that has rows (a model YAML, a checkpoint, either with grafts), a
-            model dictionary, or another edit.
+        base: any model name of ``YOLO`` with rows (a YAML or checkpoint, perhaps with grafts), a dictionary or an edit.
 
     Raises:
         FileNotFoundError: no such file.
@@ -230,7 +238,7 @@ def edit(base: str | Path | dict[str, Any] | ModelEdit) -> ModelEdit:
     for part in name.grafts:
         try:
             result = graft(result, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, ImportError, TypeError) as error:
             raise grammar.GraftNameError(name.text, part.at_char, str(error.args[0])) from error
     return result
 
@@ -255,10 +263,10 @@ def graft(
 
     Args:
         base: what :func:`edit` takes.
-        block: a registered block; ``yolomix blocks`` lists them.
-        at: insertion points: a layer index, ``"p3"`` ``"p4"`` ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``,
-            a module type like ``"C2PSA"``, a pattern, ``"*"``, or a list of these; see
-            :func:`yolomix.surgery.insertion.resolve`.
+        block: a registered block, ``yolomix blocks`` lists them; or ``"module.Class"``, whose module is imported. With
+            ``mode="replace"`` also ``"C3k2(MLLABlock)"``: the block inside a CSP module, in place of its bottlenecks.
+        at: insertion points: a layer index, ``"p5"``, ``"neck"``, ``"head-inputs"``, ``"backbone"``, a module type or a
+            pattern of it, ``"*"``, or a list of these; see :func:`yolomix.surgery.insertion.resolve`.
         mode: ``"after"``, see :meth:`ModelEdit.insert`; ``"wrap"``, see :meth:`ModelEdit.wrap`; ``"replace"``, see
             :meth:`ModelEdit.replace`.
         args: the block's arguments after its channels (and repeats); the last may be a dictionary of those by name.
@@ -269,6 +277,7 @@ def graft(
     Raises:
         ValueError: no such insertion point or mode, or the block cannot take the channels there.
         KeyError: no such block.
+        ImportError: the module of a block is not there, or fails while it is imported.
         FileNotFoundError: no such base.
     """
     if mode not in grammar.MODES:
@@ -286,14 +295,6 @@ def graft(
     return change.replace(block, at, args, n)
 
 
-def _listed(args: Args) -> list[Any]:
-    """Arguments as a list; those by name are a dictionary at its end."""
-    if isinstance(args, Mapping):
-        return [args]
-    return list(args)
-
-
 def _opened(name: str, model: dict[str, Any], file: Path | None = None, yaml: Path | None = None) -> ModelEdit:
-    if model.get("scales") and not model.get("scale"):  # Ultralytics takes the first, too, and warns
-        model = {**model, "scale": next(iter(model["scales"]))}
+    model = with_scale(model)
     return ModelEdit(Base(name, model, survey(model), file, yaml), Graph.of(model))

@@ -206,10 +206,21 @@ def test_a_users_block_may_not_take_a_name_of_ultralytics():
     assert "C2f" not in BLOCKS
 
 
+def test_a_module_of_ultralytics_stays_its_own_to_build():
+    with pytest.raises(ValueError, match=r"'SPPF' is a module of Ultralytics"):
+        yolomix.register(tasks.SPPF)
+
+
+def test_a_block_that_somebody_put_into_ultralytics_may_be_registered_too(monkeypatch):
+    monkeypatch.setattr(tasks, "Keeps", blocks.Keeps, raising=False)
+    yolomix.register(blocks.Keeps)
+    assert BLOCKS["Keeps"].cls is blocks.Keeps
+
+
 def test_a_taken_name_that_was_registered_first_is_refused_when_the_packages_meet(monkeypatch):
     block = dataclasses.replace(BLOCKS["Keeps"], name="SPPF")
     monkeypatch.setitem(BLOCKS, "SPPF", block)
-    monkeypatch.delattr(tasks, "BlockSlot")
+    monkeypatch.delattr(tasks, reserved.WATCHED)
     with pytest.raises(
         ValueError, match=r"'SPPF' is a module of Ultralytics .*register tests.hooks.blocks.Keeps under"
     ):

@@ -20,7 +20,8 @@ from yolomix.host.names import Kind, resolve
         ("yolo11-c2psa-mlla.yaml", "yolo11-c2psa-mlla", ""),
         ("mamba-yolo-t.yaml", "mamba-yolo", "t"),
         ("Mamba-YOLO-T.yaml", "mamba-yolo", "t"),
-        ("mamba-yolo-n-seg.yaml", "mamba-yolo-seg", "n"),
+        ("mamba-yolo-t-seg.yaml", "mamba-yolo-seg", "t"),
+        ("yolo-mamba-seg-n.yaml", "yolo-mamba-seg", "n"),
     ],
 )
 def test_packaged_names(name, file, scale):
@@ -72,7 +73,7 @@ def test_an_unknown_name_lists_near_ones():
 
 
 def test_yolo_builds_a_packaged_model_of_its_task():
-    assert (yolomix.YOLO("yolo11n-halo.yaml").task, yolomix.YOLO("mamba-yolo-n-seg.yaml").task) == ("detect", "segment")
+    assert (yolomix.YOLO("yolo11n-halo.yaml").task, yolomix.YOLO("mamba-yolo-t-seg.yaml").task) == ("detect", "segment")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import yaml
 from torch.utils._pytree import tree_leaves
 
 import yolomix
+from yolomix import data
 from yolomix.ops import use_backend
 
 FOLDER = Path(yolomix.__file__).parent / "models"
@@ -118,3 +119,22 @@ def test_rows_as_people_write_them(row, parameters):
     block = build(yaml.safe_dump(text), "n").model[2]
     assert type(block).__name__ == row[2]
     assert count(block) == parameters
+
+
+@pytest.mark.parametrize("task", ["seg", "pose", "obb", "cls"])
+def test_mamba_yolo_of_every_task_has_the_rows_and_scales_of_detection(task):
+    """Backbone and neck; a classifier reads the backbone."""
+    plain, other = yaml.safe_load(ZOO["mamba-yolo"]), yaml.safe_load(ZOO[f"mamba-yolo-{task}"])
+    assert other["scales"] == plain["scales"]
+    assert other["backbone"][:8] == plain["backbone"][:8]
+    assert other["head"][:-1] == ([] if task == "cls" else plain["head"][:-1])
+
+
+def test_mamba_yolo_segmentation_trains_for_one_epoch(tmp_path):
+    file = data.render(tmp_path / "data", {"train": 4, "val": 2})
+    model = yolomix.YOLO("mamba-yolo-seg-t.yaml")
+    kept = {"workers": 0, "plots": False, "verbose": False, "device": "cpu", "project": str(tmp_path), "batch": 2}
+    model.train(data=str(file), epochs=1, imgsz=64, **kept)
+    found = yolomix.YOLO(model.trainer.best)
+    assert (found.task, type(found.model.model[-1]).__name__) == ("segment", "Segment")
+    assert all(p.isfinite().all() for p in found.model.parameters())

@@ -346,7 +346,7 @@ def test_errors_say_what_was_needed(make: object, text: str) -> None:
     [
         ("mamba-yolo", [6_131_704, 21_828_000, 57_631_024]),
         ("mamba-yolo-nolocal", [5_668_920, 20_013_600, 52_945_072]),
-        ("mamba-yolo-seg", [6_385_048, 22_483_648, 66_397_904, 127_224_208, 196_854_872]),
+        ("yolo-mamba-seg", [6_385_048, 22_483_648, 66_397_904, 127_224_208, 196_854_872]),
     ],
 )
 def test_counts_are_those_of_the_official_code(name: str, counts: list[int]) -> None:
@@ -357,7 +357,7 @@ def test_counts_are_those_of_the_official_code(name: str, counts: list[int]) -> 
 
 
 def test_scale_letters_stand_at_the_end_of_names_without_digits() -> None:
-    d = tasks.yaml_model_load("mamba-yolo-seg-s.yaml")
+    d = tasks.yaml_model_load("yolo-mamba-seg-s.yaml")
     assert d["scale"] == "s"
     assert d["head"][-1][2] == "Segment"
     with pytest.raises(ValueError, match="no scale 'q'; its scales are t, b, l"):

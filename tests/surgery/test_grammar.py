@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolomix.surgery.grammar import GraftNameError, Name, Part, arguments, parse, written
+from yolomix.surgery.grammar import GraftNameError, Name, Part, arguments, parse
+from yolomix.surgery.writing import written
 
 VALUES = st.recursive(
     st.one_of(
@@ -23,7 +24,7 @@ VALUES = st.recursive(
 )
 PARTS = st.builds(
     Part,
-    block=st.from_regex(r"[A-Z][A-Za-z0-9_]{0,8}", fullmatch=True),
+    block=st.from_regex(r"[A-Z][a-z0-9_]{0,8}(\([A-Z][a-z0-9_]{0,8}[1-9]\))?", fullmatch=True),
     at=st.lists(st.sampled_from(["p4", "p5", "10", "neck", "head-inputs", "C2*", "*"]), min_size=1, max_size=3).map(
         tuple
     ),
@@ -45,6 +46,11 @@ PARTS = st.builds(
         ("runs/a+b/best.pt+MLLABlock@10", ("runs/a+b/best.pt", Part("MLLABlock", ("10",)))),
         ("yolov8n+A(-1,2.5e-1,True,None,'a,)',[1,[2]])*3@neck:wrap:plain.yml", (
             "yolov8n.yml", Part("A", ("neck",), (-1, 0.25, True, None, "a,)", [1, [2]]), 3, "wrap", False))),
+        ("yolo11n+C3k2(MLLABlock)@C3k2:replace.yaml", (
+            "yolo11n.yaml", Part("C3k2(MLLABlock)", ("C3k2",), mode="replace"))),
+        ("yolo11n+C2f(Gate)(n=2)*3@4:replace", (
+            "yolo11n.pt", Part("C2f(Gate)", ("4",), ({"n": 2},), 3, "replace"))),
+        ("yolov8n+A(True)@4.yaml", ("yolov8n.yaml", Part("A", ("4",), (True,)))),
         ("yolov8n+A()@*.pt", ("yolov8n.pt", Part("A", ("*",)))),
     ],
 )  # fmt: skip
@@ -83,7 +89,7 @@ def test_any_text_is_a_name_or_a_name_error(text: str) -> None:
         ("yolo11n+A(2,1.yaml", "the bracket that opens here is not closed", "("),
         ("yolo11n+A([2,1)@p5", "needed ',' or ']', got ')'", ")"),
         ("yolo11n+A2,1)@p5", "needed '(' and arguments, or '@' and an insertion point, got ','", ","),
-        ("yolo11n+A(x)@p5", "needed a number, True, False, None, a quoted text or a list, got 'x'", "x"),
+        ("yolo11n+MLLABlock(x)@p5", "needed a number, True, False, None, a quoted text or a list, got 'x'", "x"),
         ("yolo11n+A(__import__('os'))@p5", "needed a number", "__import__"),
         ("yolo11n+A( 1)@p5", "needed a number, True, False, None, a quoted text or a list, got ' '", " 1"),
         ("yolo11n+A(1+1)@p5", "needed ',' or ')', got '+'", "+1)"),

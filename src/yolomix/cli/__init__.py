@@ -15,6 +15,7 @@ from yolomix.cli.answer import write
 from yolomix.cli.pages import page
 from yolomix.cli.request import Request, UsageError, read
 from yolomix.cli.verbs import VERBS
+from yolomix.host import offline
 from yolomix.host.streams import open_closed, output_to, own_log_to_stderr
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -53,11 +54,22 @@ def _carry_out(request: Request) -> int:
     else:
         # Ultralytics prints wherever it likes, and stdout is for the answer alone.
         with output_to(sys.stderr):
+            _bring(request.imports)
             answer = VERBS[request.verb].run(request.words)
     write(answer, request.json)
     if answer.fault:
         raise RuntimeError(answer.fault)
     return DONE
+
+
+def _bring(modules: Sequence[str]) -> None:
+    """Import what ``import=`` names; it may import Ultralytics, which has to know whether it is offline."""
+    if modules:
+        offline.prepare()
+        from yolomix.nn import origins
+
+        for module in modules:
+            origins.bring(module)
 
 
 def _failed(error: BaseException, words: Sequence[str], code: int) -> int:

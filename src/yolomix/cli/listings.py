@@ -59,9 +59,10 @@ def blocks() -> Answer:
     >>> next(row["channels"] for row in blocks().data if row["block"] == "C2PSAMLLA")
     '(c1, c2, n, ...)'
     """
-    import yolomix.nn  # noqa: F401, enters the blocks
+    from yolomix.nn import origins  # this enters the blocks
     from yolomix.nn.registry import BLOCKS
 
+    origins.enter_installed()
     rows = []
     for name, block in sorted(BLOCKS.items()):
         channels, home = str(block.rule), f"{block.cls.__module__}.{block.cls.__qualname__}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from yolomix.cli.answer import Answer
 from yolomix.cli.verbs import ULTRALYTICS_ARGUMENTS, VERBS, Verb
 
-FLAGS = "--json answers for programs, --debug shows where an error came from."
+FLAGS = (
+    "import=MODULE, with any verb and repeatable, imports blocks of your own; --json answers for programs, "
+    "--debug shows where an error came from."
+)
 
 
 def page(about: str | None) -> Answer:

@@ -13,6 +13,7 @@ FLAGS = {
     "-h": "explain a verb",
     "--version": "print the version",
 }
+IMPORT = "import="  # good with every verb, as often as wanted
 TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")  # `yolo detect train` is good syntax
 
 FEW = 12  # names that one line can hold
@@ -34,26 +35,33 @@ class Request:
         words: all further words in order, without flags.
         json: whether a program will read the answer.
         about: the verb to explain, for "help".
+        imports: modules to import first, whose blocks are then known.
     """
 
     verb: str
     words: Sequence[str] = ()
     json: bool = False
     about: str | None = None
+    imports: Sequence[str] = ()
 
 
 def read(words: Sequence[str], verbs: Iterable[str]) -> Request:
     """Make sense of the words after ``yolomix``.
 
     >>> read(["segment", "train", "model=a.yaml", "--json"], ["train", "val"])
-    Request(verb='train', words=['segment', 'model=a.yaml'], json=True, about=None)
+    Request(verb='train', words=['segment', 'model=a.yaml'], json=True, about=None, imports=[])
+    >>> read(["graft", "import=myblocks", "block=Gate"], ["graft"]).imports
+    ['myblocks']
 
     Raises:
-        UsageError: there is no verb, or an unknown one.
+        UsageError: there is no verb, or an unknown one; or a module to import has no name.
     """
     known = [*verbs]
     flags = {word for word in words if word in FLAGS}
-    rest = [word for word in words if word not in FLAGS]
+    imports = [word.removeprefix(IMPORT) for word in words if word.startswith(IMPORT)]
+    rest = [word for word in words if word not in FLAGS and not word.startswith(IMPORT)]
+    if "" in imports:
+        raise UsageError("import needs a module, import=myblocks: the blocks that it registers are then known")
     as_json = "--json" in flags
     if "--version" in flags:
         return Request("version", json=as_json)
@@ -65,7 +73,7 @@ def read(words: Sequence[str], verbs: Iterable[str]) -> Request:
     if verb not in known:
         raise _unknown(verb, known)
     rest.remove(verb)
-    return Request(verb, rest, as_json)
+    return Request(verb, rest, as_json, imports=imports)
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -123,7 +123,9 @@ DEMO = (
 )
 GRAFT = (
     Argument("model", "a checkpoint, a model YAML, or a name like yolo11n+MLLABlock@p5.yaml", MODEL, required=True),
-    Argument("block", "what to put in, see `yolomix blocks`; not needed when the name of the model says it", BLOCK),
+    Argument(
+        "block", "what to put in, see `yolomix blocks`, or module.Class; needless when the model's name says it", BLOCK
+    ),
     Argument(
         "at", "where: p3 p4 p5, neck, head-inputs, backbone, a layer index or type, *; several with commas", POINTS
     ),

@@ -37,10 +37,15 @@ class Hook(NamedTuple):
 
 HOOKS = (
     Hook("ultralytics.nn.tasks", "parse_model", "chain.parse_model", "our blocks in a model YAML"),
+    Hook("ultralytics.nn.tasks", "DetectionModel.__init__", "first_pass.build", "errors that name the row"),
     Hook("ultralytics.nn.tasks", "BaseModel.fuse", "build.fuse", "fuse() of our blocks"),
     Hook("ultralytics.nn.tasks", "torch_safe_load", "checkpoint.torch_safe_load", "weights-only loading"),
     Hook("ultralytics.nn.tasks", "yaml_model_load", "names.yaml_model_load", "our model names"),
     Hook("ultralytics.engine.model", "yaml_model_load", "names.yaml_model_load", "our model names"),
+    Hook("ultralytics.nn.tasks", "guess_model_task", "kinds.guess_model_task", "tasks of heads of one's own"),
+    Hook("ultralytics.engine.model", "guess_model_task", "kinds.guess_model_task", "tasks of heads of one's own"),
+    Hook("ultralytics.engine.model", "Model._new", "kinds.new", "RT-DETR under any file name"),
+    Hook("ultralytics.engine.model", "Model._load", "kinds.load", "checkpoints of RT-DETR heads of one's own"),
     Hook("ultralytics.utils.checks", "check_model_file_from_stem", "names.model_file", "grafts named in a .pt name"),
     Hook("ultralytics.nn.tasks", "BaseModel.load", "load.load", "weights into a model with other layer indices"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.setup_model", "load.setup_model", "the report of a transfer"),

@@ -1,15 +1,18 @@
 """Rows of a model YAML -> modules, around ``ultralytics.nn.tasks.parse_model``.
 
 Ultralytics does all the arithmetic of channels, width, depth and the save list. A row with one of our names is given to
-it as a native stand-in of the same arithmetic; afterwards our block takes the stand-in's place:
+it as a native stand-in of the same arithmetic; afterwards our block takes the stand-in's place. The channels of all
+layers are noted on the way, see ``yolomix.hooks.channels``.
 
-===================  ========================  ====================================================================
-rule of the block    stand-in row              what is read from it
-===================  ========================  ====================================================================
-keeps its channels   ``BlockSlot, [ch, f]``    c; Ultralytics resolves the two names to its own locals
-takes a width        ``Conv, [c2, 1]``         c1, c2 after width scaling, and the repeats after depth scaling
-reads several        ``CBFuse, [ch]``          the channels of all layers; its output has those of the last input
-===================  ========================  ====================================================================
+=====================  =============================  ==================================================================
+rule of the block      stand-in row                   what Ultralytics makes of it
+=====================  =============================  ==================================================================
+keeps its channels     ``nn.Identity, []``            as many channels as the layer that is read
+gives a width          ``Conv, [c2, 1]``              c2 after width scaling
+anything else          ``ResNetLayer, [1, c, 1, 1]``  c, which was measured when the row's turn came
+a head                 its parent                     all that it gives to a head, see ``yolomix.hooks.heads``
+somebody's C3k2        ``C3k2, [c2, c3k]``            c2 and n; c3k by the scale; the head of YOLO11
+=====================  =============================  ==================================================================
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import C3k2, Conv
 
-from yolomix.hooks import layer_table, rows
+from yolomix.hooks import csp, first_pass, heads, layer_table, rows
+from yolomix.hooks.channels import Channels, Noted, Sources
 from yolomix.hooks.rows import Row
 from yolomix.nn import common, registry
 
@@ -38,16 +42,32 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
     """
     d = deepcopy(d)
     ours = rows.read(d)
-    with rows.located(d), layer_table.corrected(tasks.LOGGER) as lines, _default_activation():
+    said = [(row[0], text) for row, text in zip(d["backbone"] + d["head"], rows.texts(d), strict=True)]
+    channels = Channels(ch)
+    parents: list[type[nn.Module]] = [C3k2, *(row.block.parent for row in ours.values() if row.block.parent)]
+    with (
+        rows.located(d),
+        layer_table.corrected(tasks.LOGGER) as lines,
+        _default_activation(),
+        heads.recorded(parents) as given,
+    ):
+        inside = csp.taken(d)
         for row in ours.values():
-            row.raw[2:] = _stand_in(row)
+            row.raw[:] = _stand_in(row, channels)
+        last = d["head"][-1]
+        if not isinstance(last[3], Noted):
+            last[3] = Noted(last[3], channels.note)
         layers, save = native(d, ch=ch, verbose=verbose)
         if d.get("activation"):
             Conv.default_act = common.Conv.default_act = _activation(layers)
         for i, row in ours.items():
             slots = _slots(layers[i])
-            layers[i] = _replacement(row, slots, layers[i])
+            layers[i] = _replacement(row, slots, channels, given)
             lines[i] = layer_table.line(layers[i], len(slots), row.args)
+        for i, mix in inside.items():
+            mix.put(layers[i])
+            lines[i] = layer_table.line(layers[i], mix.n, mix.args)
+    first_pass.watch(layers, said, ours, channels)
     return layers, save
 
 
@@ -59,20 +79,26 @@ def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwarg
         if isinstance(block, classes):
             inside.update(dict.fromkeys(block.modules()))
     for module in inside:
-        # Modules of Ultralytics, fused by Ultralytics, would be fused twice.
-        if hasattr(module, "fuse") and not type(module).__module__.startswith("ultralytics."):
-            module.fuse()  # type: ignore[operator]
+        # What Ultralytics fuses by its own way would be fused twice, also where a user's class derives from it.
+        own = getattr(type(module), "fuse", None)
+        if own is not None and not own.__module__.startswith("ultralytics."):
+            own(module)
     return native(model, *args, **kwargs)
 
 
-def _stand_in(row: Row) -> list[Any]:
-    """Name and arguments of the native row with the same channel arithmetic."""
+def _stand_in(row: Row, channels: Channels) -> list[Any]:
+    """The native row with the same channel arithmetic."""
+    f, n, _, args = row.raw
     rule = row.block.rule
-    if rule.reads_several:
-        return ["CBFuse", ["ch"]]
-    if rule.takes_width:
-        return ["Conv", [row.width, 1]]
-    return ["BlockSlot", ["ch", "f"]]
+    if row.block.parent is not None:
+        return [f, n, row.block.parent.__name__, args[:-1] if row.named else args]
+    if row.block.is_c3k2:
+        return [f, n, "C3k2", [row.width, *(row.options[:1] or [False])]]
+    if rule.keeps_channels:
+        return [f, n, "nn.Identity", []]
+    if rule.gives_width:
+        return [Sources(f) if isinstance(f, list) else f, n, "Conv", [row.width, 1]]
+    return [f, n, "ResNetLayer", Noted([], lambda ch: [1, channels.measure(row, ch), 1, True])]
 
 
 def _slots(layer: nn.Module) -> list[nn.Module]:
@@ -80,33 +106,36 @@ def _slots(layer: nn.Module) -> list[nn.Module]:
     return list(layer) if type(layer) is nn.Sequential else [layer]
 
 
-def _replacement(row: Row, slots: list[nn.Module], old: nn.Module) -> nn.Module:
+def _replacement(row: Row, slots: list[nn.Module], channels: Channels, given: heads.Record) -> nn.Module:
     """Our module for a row, with the four attributes that Ultralytics keeps on every layer."""
     try:
-        made = _made(row, slots[0], len(slots))
+        if row.block.parent is not None:
+            args, named = given[slots[0]]
+            if hasattr(row.block.parent, "legacy"):  # which form of the head the rows mean: said to the class
+                row.block.cls.legacy = row.block.parent.legacy  # type: ignore[attr-defined]
+            made = [row.block.cls(*args, **named, **row.named)]
+        elif row.block.is_c3k2:
+            made = [row.block.cls(*given[slots[0]][0][:4], *row.options[1:], **row.named)]
+        else:
+            made = _made(row, channels, len(slots))
     except rows.CONSTRUCTION as error:
         raise row.error(error) from error
     new: Any = made[0] if len(made) == 1 else nn.Sequential(*made)
     cls = row.block.cls
-    new.i, new.f, new.type = old.i, old.f, f"{cls.__module__}.{cls.__qualname__}".removeprefix("__main__.")
+    new.i, new.f, new.type = row.i, row.f, f"{cls.__module__}.{cls.__qualname__}".removeprefix("__main__.")
     new.np = sum(p.numel() for p in new.parameters())
     return new
 
 
-def _made(row: Row, slot: Any, n: int) -> list[nn.Module]:
-    """The row's blocks, constructed by its channel rule; ``slot`` is the first stand-in of ``n``."""
+def _made(row: Row, channels: Channels, n: int) -> list[nn.Module]:
+    """The row's blocks, constructed by its channel rule; ``n`` is the repeats after depth scaling."""
     block, rule = row.block, row.block.rule
-    if rule.reads_several:
-        before = slot.idx[: max(row.i, 1)]
-        return [block.make([before[f] for f in row.sources], args=row.options, named=row.named)]
-    c1, c2 = slot.c if rule.keeps_channels else slot.conv.in_channels, None
-    if rule.takes_width:
-        c2 = slot.conv.out_channels
+    read, c2 = channels.read(row), channels.given(row.i)
     if rule.takes_repeats:
-        return [block.make(c1, c2, n, row.options, row.named)]
-    blocks = [block.make(c1, c2, args=row.options, named=row.named)]
+        return [block.make(read, c2, n, row.options, row.named)]
+    blocks = [block.make(read, c2, args=row.options, named=row.named)]
     for _ in range(n - 1):  # a repeated block reads the one before it
-        blocks.append(block.make(c2 or c1, c2, args=row.options, named=row.named))
+        blocks.append(block.make(c2, c2, args=row.options, named=row.named))
     return blocks
 
 

@@ -32,15 +32,18 @@ def parse_model(native: Callable[..., build.Layers], d: dict[str, Any], ch: int,
 def _unrolled(d: dict[str, Any]) -> tuple[dict[str, Any], Spans]:
     """The model dictionary with a row for every row inside a chain."""
     parts: dict[str, list[Any]] = {"backbone": [], "head": []}
+    texts = rows.texts(d)
     spans: Spans = []
+    said: list[str] = []
     for part, out in parts.items():
         for row in d[part]:
             at = spans[-1][1] if spans else 0
             inside = _inside(row, len(spans), d) if row[2] == CHAIN else [row[1:]]
             out.append([_moved(row[0], spans, at), *deepcopy(inside[0])])
             out.extend([-1, *deepcopy(more)] for more in inside[1:])
+            said += [texts[len(spans)]] * len(inside)
             spans.append((at, at + len(inside)))
-    return {**d, **parts}, spans
+    return {**d, **parts, rows.SAID: said}, spans
 
 
 def _moved(source: int | list[int], spans: Spans, at: int) -> int | list[int]:

@@ -19,6 +19,7 @@ from ultralytics.nn import tasks
 
 import yolomix.nn
 from yolomix.host import contents, entry, foreign
+from yolomix.nn import origins
 from yolomix.nn.registry import BLOCKS
 
 NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
@@ -89,7 +90,11 @@ def resume_training(native: Callable[..., Any], trainer: Any, ckpt: dict[str, An
 
 
 def allow_classes() -> None:
-    """Tell ``torch.load(weights_only=True)`` that our modules, and those in files of registered blocks, are known."""
+    """Tell ``torch.load(weights_only=True)`` that our modules, and those in files of registered blocks, are known.
+
+    Nothing of the file's is imported for it: what installed packages announce is, and what the user named has been.
+    """
+    origins.enter_installed()
     torch.serialization.add_safe_globals(list(module_classes()))
 
 
@@ -100,7 +105,7 @@ def module_classes() -> Iterator[type[nn.Module]]:
     True
     """
     ours = (f"yolomix.nn.{info.name}" for info in pkgutil.iter_modules(yolomix.nn.__path__))
-    for name in {*ours, *(block.cls.__module__ for block in BLOCKS.values())}:
+    for name in {*ours, *origins.BROUGHT, *(block.cls.__module__ for block in BLOCKS.values())}:
         for value in vars(importlib.import_module(name)).values():
             is_module = isinstance(value, type) and issubclass(value, nn.Module)
             if is_module and value.__module__ == name:  # not what the file imports
@@ -115,8 +120,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TypeError) and "types outside the supported" in text:
         named = re.search(r"GLOBAL (\S+)", str(error.__cause__))
         return (
-            f"it refers to {named[1] if named else 'a class'}, which weights-only loading does not know. Import or "
-            "register what it belongs to first, or unset ULTRALYTICS_SAFE_LOAD if you trust who made the file"
+            f"it refers to {named[1] if named else 'a class'}, which weights-only loading does not know. If you trust "
+            f"the module, name it: {_how(named[1] if named else 'MODULE.Class')}; or unset ULTRALYTICS_SAFE_LOAD if "
+            "you trust who made the file"
         )
     if isinstance(error, AttributeError) and "Can't get attribute" in text:
         return f"{error}. The class was defined where it cannot be imported; move it to a module and import that first"
@@ -126,6 +132,12 @@ def _reason(error: BaseException) -> str:
         return type(error).__name__
     first = text.splitlines()[0].removeprefix("ERROR ❌️ ")
     return f"{type(error).__name__}: {first.partition(' This is an internal miniz error')[0]}"
+
+
+def _how(cls: str) -> str:
+    """How a user names the module of a class."""
+    module = cls.rpartition(".")[0]
+    return f"import={module} on the command line, or yolomix.register(...) of its classes in a script"
 
 
 def _contents(checkpoint: dict[str, Any]) -> str:

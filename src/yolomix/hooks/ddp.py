@@ -12,7 +12,7 @@ from typing import Any
 from torch import distributed as dist
 
 from yolomix import files
-from yolomix.nn.registry import BLOCKS
+from yolomix.nn import origins
 
 MAIN = 'if __name__ == "__main__":\n'
 
@@ -29,9 +29,8 @@ def generate_ddp_file(native: Callable[..., str], trainer: Any) -> str:
         raise RuntimeError(
             f"cannot make DDP workers know yolomix: the script {file} of this Ultralytics has no {MAIN!r}"
         )
-    modules = {block.cls.__module__ for block in BLOCKS.values()}
-    users = sorted(name for name in modules if name != "__main__" and not name.startswith("yolomix."))
-    lines = ["import sys", f"sys.path = {sys.path!r}", *(f"import {name}" for name in ("yolomix", *users))]
+    lines = ["import sys", f"sys.path = {sys.path!r}", *(f"import {name}" for name in ("yolomix.nn", *origins.homes()))]
+    lines += [f"yolomix.nn.origins.recall(*{told})" for told in origins.told()]
     ours = "".join(f"    {line}\n" for line in lines)
     files.write_text(file, text.replace(MAIN, MAIN + ours, 1))
     return file

@@ -13,7 +13,7 @@ from ultralytics.nn import tasks
 
 from yolomix import editing
 from yolomix.host import entry, names
-from yolomix.surgery import grammar
+from yolomix.surgery import writing
 
 
 def yaml_model_load(native: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def model_file(native: Callable[..., Any], model: str | Path = "yolo11n") -> Any
         return native(model)
     plan = editing.edit(name.text).plan()
     base = Path(name.base)
-    stem = f"{base.stem}{grammar.written(name.grafts)}"
+    stem = f"{base.stem}{writing.written(name.grafts)}"
     file = base.with_name(re.sub(r'[~*?:"<>|]', _escaped, stem) + ".pt")
     if not os.path.lexists(file) or not plan.is_in(file):
         made = plan.apply(file)

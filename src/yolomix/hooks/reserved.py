@@ -1,4 +1,4 @@
-"""Names of rows that are taken: by Ultralytics, and by a stand-in of ours. Free of imports of Ultralytics.
+"""Names of rows that are taken by Ultralytics. Free of imports of Ultralytics.
 
 It is called while Ultralytics is being imported, perhaps by a module of ours that is itself not complete yet.
 """
@@ -11,24 +11,11 @@ from typing import TypeGuard
 
 from torch import nn
 
-from yolomix.nn import registry
+from yolomix.host import original
+from yolomix.nn import heads, registry
 from yolomix.nn.registry import Block
 
-
-class BlockSlot(nn.Module):
-    """Stand-in for a block that keeps its channels; see ``yolomix.hooks.build``.
-
-    >>> BlockSlot([16, 32], f=-1).c
-    32
-
-    Args:
-        ch: channels of all layers so far.
-        f: the layer it reads.
-    """
-
-    def __init__(self, ch: list[int], f: int) -> None:
-        super().__init__()
-        self.c = ch[f]
+WATCHED = "__yolomix_watched__"  # an attribute of the module, set once
 
 
 def watch_names(tasks: ModuleType) -> None:
@@ -40,17 +27,25 @@ def watch_names(tasks: ModuleType) -> None:
     Raises:
         ValueError: a block has such a name.
     """
-    if getattr(tasks, "BlockSlot", None) is BlockSlot:
+    if getattr(tasks, WATCHED, None) is registry:
         return
-    tasks.BlockSlot = BlockSlot  # type: ignore[attr-defined]
+    setattr(tasks, WATCHED, registry)  # a copy of yolomix that is imported anew has a registry of its own
     registry.watch(functools.partial(refuse_taken, tasks))
 
 
 def refuse_taken(tasks: ModuleType, block: Block) -> None:
     """Refuse a user's block under a name of Ultralytics, where it would change every model that uses the name."""
+    # What a row of a model YAML may say is what the parser speaks of; parts of heads are in the same file as heads.
+    spoken = original.native(tasks, "parse_model").__code__.co_names
+    if block.parent is not None and block.parent.__name__ not in spoken:
+        raise TypeError(
+            f"{block.name} derives from {block.parent.__name__}, which is no head of a model YAML in Ultralytics; "
+            f"derive it from one that is: {heads.KNOWN}, ..."
+        )
     theirs = getattr(tasks, block.name, None)
     ours = block.cls.__module__.startswith("yolomix.")
-    if is_module_class(theirs) and theirs is not block.cls and not ours:
+    mixed_in = theirs is block.cls and not block.cls.__module__.startswith("ultralytics.")  # as older recipes do
+    if is_module_class(theirs) and not mixed_in and not ours:
         raise ValueError(
             f"{block.name!r} is a module of Ultralytics ({theirs.__module__}); register "
             f"{block.cls.__module__}.{block.cls.__qualname__} under another name: register(..., name=...)"

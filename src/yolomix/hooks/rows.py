@@ -14,11 +14,14 @@ from typing import Any
 
 from ultralytics.nn import tasks
 
+from yolomix.hooks import top
 from yolomix.hooks.reserved import is_module_class
-from yolomix.nn import registry
+from yolomix.nn import origins, registry
 from yolomix.nn.registry import Block
+from yolomix.surgery import csp
 
 LOGGER = logging.getLogger("yolomix")
+SAID = "said"  # the key under which `chain` gives the texts of the rows, of which it makes others
 WIDTH = 64  # a first argument this large looks like the channels that rows of Ultralytics begin with
 CONSTRUCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, RuntimeError)
 
@@ -80,34 +83,40 @@ def read(d: dict[str, Any]) -> dict[int, Row]:
     Raises:
         RowError: the model lacks a part, or a row is malformed, names no block or gives it what it does not take.
     """
-    file = d.get("yaml_file", "model YAML")
-    if not isinstance(d.get("backbone"), list) or not isinstance(d.get("head"), list):
-        raise RowError(f"{file} is no model: it needs 'backbone' and 'head', each a list of rows, and has {[*d]}")
-    scales, scale = d.get("scales"), d.get("scale")
-    if scales and scale and scale not in scales:
-        raise RowError(f"{file}: no scale {scale!r}; its scales are {', '.join(map(str, scales))}")
+    top.check(d, RowError)
     ours = {}
-    for i, raw in enumerate(d["backbone"] + d["head"]):
-        row = _row(i, raw, d, f"{file}, row {i} {_shown(raw)}")
+    for i, (raw, text) in enumerate(zip(d["backbone"] + d["head"], texts(d), strict=True)):
+        row = _row(i, raw, d, text)
         if row is not None:
             ours[i] = row
     return ours
 
 
+def texts(d: dict[str, Any]) -> list[str]:
+    """File, index and text of every row, for messages; of the rows inside a chain those of the chain."""
+    said = d.get(SAID)
+    if said is not None:
+        return said
+    file = d.get("yaml_file", "model YAML")
+    return [f"{file}, row {i} {_shown(raw)}" for i, raw in enumerate(d["backbone"] + d["head"])]
+
+
 @contextmanager
 def located(d: dict[str, Any]) -> Iterator[None]:
     """Errors that Ultralytics raises while it builds ``d`` name the file and the row."""
-    file = d.get("yaml_file", "model YAML")
-    texts = [_shown(raw) for raw in d["backbone"] + d["head"]]
+    said = texts(d)
     try:
         yield
     except CONSTRUCTION as error:
-        at = _row_of(error.__traceback__)
-        if at is None or isinstance(error, RowError):
+        if isinstance(error, RowError):
             raise
+        at = _row_of(error.__traceback__)
+        if at is None:
+            file = d.get("yaml_file", "model YAML")
+            raise RowError(f"{file} cannot be built: {type(error).__name__}: {error}") from error
         i, m = at
         takes = f": {m.__name__}{inspect.signature(m)}" if isinstance(m, type) else ""
-        raise RowError(f"{file}, row {i} {texts[i]}{takes}: {type(error).__name__}: {error}") from error
+        raise RowError(f"{said[i]}{takes}: {type(error).__name__}: {error}") from error
 
 
 def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
@@ -115,36 +124,61 @@ def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
     if not (isinstance(raw, list) and len(raw) == 4 and isinstance(raw[2], str) and isinstance(raw[3], list)):
         raise RowError(f"{where}: a row is [from, repeats, name, [arguments]]")
     f, n, name, args = raw
-    if name not in registry.BLOCKS:
-        _check_name(name, where)
+    if name not in registry.BLOCKS and (is_native(name) or known(name, where) is None):
         return None
     args = [d.get("nc") if a == "nc" else _literal(a) for a in args]
     named = args.pop() if args and isinstance(args[-1], dict) else {}
-    row = Row(i, f, registry.BLOCKS[name], args, named, raw, where)
+    row = Row(i, f, registry.find(name), args, named, raw, where)
+    if row.block.parent is not None:  # Ultralytics checks the row as one of the parent
+        return row
     _check_from(row, n)
     _normalise(row)
     return row
 
 
-def _check_name(name: str, where: str) -> None:
-    if "." in name or name in vars(tasks):
-        return
+def is_native(name: str) -> bool:
+    """Whether a row of that name is Ultralytics' to build.
+
+    >>> is_native("Conv"), is_native("nn.Upsample"), is_native("C2f(MLLABlock)"), is_native("MLLABlock")
+    (True, True, True, False)
+    """
+    return name in vars(tasks) or name.startswith(origins.NATIVE) or csp.split(name) is not None
+
+
+def known(name: str, where: str) -> Block:
+    """The block of that name.
+
+    Raises:
+        RowError: nobody has it; the text has the near names, and what to do about a block of the user's own.
+    """
+    try:
+        block = registry.known(name)
+    except (TypeError, ValueError) as error:
+        raise RowError(f"{where}: {error}") from error
+    if block is not None:
+        return block
+    if origins.is_dotted(name):
+        module = name.rpartition(".")[0]
+        raise RowError(
+            f"{where}: {name} is not known, and a model dictionary that no file says imports nothing by itself. Import "
+            f"it first: import {module}, or import={module} on the command line"
+        )
     theirs = [name for name, value in vars(tasks).items() if is_module_class(value)]
-    known = [*registry.BLOCKS, *theirs]
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    near = difflib.get_close_matches(name, [*registry.BLOCKS, *theirs], n=5, cutoff=0.5)
+    hint = f"; did you mean {', '.join(near)}?" if near else "."
     raise RowError(
-        f"{where}: no block {name!r} in yolomix or Ultralytics{hint or '.'} "
-        "A block of your own needs yolomix.register(YourBlock) before the model is built"
+        f"{where}: no block {name!r} in yolomix or Ultralytics{hint} A block of your own is said with its module, "
+        f"myblocks.{name}, or its module is imported before: yolomix.register({name}) in it, and import=myblocks on "
+        "the command line"
     )
 
 
 def _check_from(row: Row, n: int) -> None:
     """Raise unless the row reads layers before it, as many as its rule says."""
-    several = row.block.rule.reads_several
-    if several != isinstance(row.f, list) or not row.sources:
-        raise row.error(f"it reads {'a list of layers' if several else 'one layer'}, from is {row.f}")
-    if several and n != 1:
+    rule, is_list = row.block.rule, isinstance(row.f, list)
+    if not row.sources or (is_list != rule.reads_several and not rule.reads_any):
+        raise row.error(f"it reads {'a list of layers' if rule.reads_several else 'one layer'}, from is {row.f}")
+    if is_list and n != 1 and not rule.takes_repeats:
         raise row.error(f"a block with several inputs cannot be repeated, repeats is {n}")
     before = range(-max(row.i, 1), row.i)  # the first row reads the image, -1
     if wrong := [f for f in row.sources if not isinstance(f, int) or f not in before]:
@@ -159,16 +193,20 @@ def _normalise(row: Row) -> None:
     translate = getattr(row.block.cls, "row_arguments", list)
     try:
         row.args[:] = translate(row.args)
-        inspect.signature(row.block.cls).bind(*rule.leading(0, row.width), *row.options, **row.named)
+        read: Any = [0] * len(row.sources) if isinstance(row.f, list) else 0
+        inspect.signature(row.block.cls).bind(*rule.leading(read, row.width), *row.options, **row.named)
+    except IndexError as error:
+        raise row.error(f"its rule {rule} needs more layers than the {len(row.sources)} that it reads") from error
     except (TypeError, ValueError) as error:
         raise row.error(error) from error
-    if rule.keeps_channels and row.args and isinstance(row.args[0], int) and row.args[0] >= WIDTH:
+    if rule.keeps_channels and row.options and isinstance(row.options[0], int) and row.options[0] >= WIDTH:
+        taken = [*row.block.options, None][0]
         LOGGER.warning(
             "%s: %s has as many channels as the layer before it and takes no width; %d is its %s",
             row.where,
             row.block.name,
-            row.args[0],
-            row.block.options[0].name,
+            row.options[0],
+            "first argument" if taken is None else taken.name,
         )
 
 

@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER, SETTINGS_FILE, checks, downloads
 
 from yolomix.host import names
 from yolomix.host.names import Kind
-from yolomix.surgery import grammar
+from yolomix.surgery import writing
 
 ARGUMENTS: dict[str, Any] = cfg.DEFAULT_CFG_DICT
 MODES = frozenset(cfg.MODES)
@@ -63,7 +63,7 @@ def check_there(model: str | Path) -> None:
     """
     name = names.resolve(model)
     if name.kind in (Kind.YAML, Kind.PACKAGED) and not str(model).endswith(names.YAML):
-        stem = Path(name.base).stem + grammar.written(name.grafts)
+        stem = Path(name.base).stem + writing.written(name.grafts)
         raise ValueError(f"{str(model)!r} means a model YAML, and such a name ends in .yaml: {stem}.yaml")
     if name.kind not in (Kind.CHECKPOINT, Kind.EXPORTED) or name.file is not None:
         return

@@ -26,10 +26,12 @@ import yaml
 
 from yolomix import models
 from yolomix.host import original
+from yolomix.nn import origins
 from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
 
 YAML, CHECKPOINT = (".yaml", ".yml"), ".pt"
+DOTTED = re.compile(r"(?<![\w.])(?!nn\.|torchvision\.)[^\W\d]\w*\.[^\W\d]")  # a name with its module, perhaps
 
 
 class Kind(StrEnum):
@@ -106,12 +108,14 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
 
     Raises:
         FileNotFoundError: nobody has it; the text has the near names of packaged models.
+        ValueError: it is no YAML, or none of a model; or a block that it names with its module cannot be imported.
     """
     found = resolve(name)
-    if found.file is None or (not found.scale and found.kind is Kind.YAML):
+    file = found.file
+    if file is None or (not found.scale and found.kind is Kind.YAML):
         model = _natively(native or _native(), name)
     else:
-        model = _read(name, lambda: yaml.safe_load(found.file.read_text(encoding="utf-8")))
+        model = _read(name, lambda: yaml.safe_load(file.read_text(encoding="utf-8")))
     if not isinstance(model, dict) or not all(isinstance(model.get(part), list) for part in ("backbone", "head")):
         has = type(model).__name__
         if isinstance(model, dict):
@@ -119,6 +123,8 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
         raise ValueError(
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
+    if model.get(origins.IMPORTS) or DOTTED.search(f"{model['backbone']} {model['head']}"):
+        origins.say_all(model, str(name))  # a person named the file, and the file names its blocks
     if found.scale:
         model = {**model, "scale": found.scale}
     return {"scale": "", **model, "yaml_file": str(name)}

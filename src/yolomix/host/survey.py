@@ -60,11 +60,20 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
+def with_scale(model: dict[str, Any]) -> dict[str, Any]:
+    """A model dictionary whose scale is chosen: the first, which Ultralytics takes, too, and warns.
+
+    >>> with_scale({"scales": {"n": [1.0, 0.5, 64], "s": [1.0, 1.0, 64]}})["scale"]
+    'n'
+    """
+    if model.get("scales") and not model.get("scale"):
+        return {**model, "scale": next(iter(model["scales"]))}
+    return model
+
+
 def _prepared(model: dict[str, Any]) -> dict[str, Any]:
     """A copy whose scale is chosen and whose rows download nothing: both are defaults that Ultralytics warns about."""
-    model = deepcopy(model)
-    if model.get("scales") and not model.get("scale"):
-        model["scale"] = next(iter(model["scales"]))
+    model = deepcopy(with_scale(model))
     for _, _, module, args in model["backbone"] + model["head"]:
         if module == "TorchVision":
             args[2:3] = [None]  # the pretrained weights to fetch; the shapes do not depend on them

@@ -43,8 +43,7 @@ def from_yaml(name: str | Path) -> Model:
     >>> from_yaml("yolov8n-cls.yaml").task
     'classify'
     """
-    wrapped = ultralytics.RTDETR if "rtdetr" in str(name).lower() else ultralytics.YOLO
-    return wrapped(str(name)).model
+    return ultralytics.YOLO(str(name)).model
 
 
 def like(source: Model, model: dict[str, Any], seed: int) -> Model:

@@ -6,6 +6,7 @@
 torch.Size([1, 32, 20, 20])
 """
 
+from yolomix.nn import origins as origins
 from yolomix.nn.gate import Chain, SameWidth, ZeroGate
 from yolomix.nn.halonet import HaloAttention
 from yolomix.nn.mamba_yolo import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from yolomix.nn.layers import is_plain
+
 
 class Conv(nn.Module):
     """Convolution, batch norm and activation, with parameters named as in Ultralytics.
@@ -49,7 +51,7 @@ class Conv(nn.Module):
         >>> list(conv.state_dict())
         ['conv.weight', 'conv.bias']
         """
-        if isinstance(self.bn, nn.BatchNorm2d):
+        if is_plain(self.bn, nn.BatchNorm2d) and is_plain(self.conv, nn.Conv2d):
             with torch.no_grad():
                 self.conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())
             self.bn = nn.Identity()

@@ -20,8 +20,10 @@ def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
     'C2PSAMLLA'
 
     Raises:
-        ValueError: the block reads several layers.
+        ValueError: the block reads several layers, or is a head.
     """
+    if block.parent is not None:
+        raise ValueError(f"{block.name} is a head, which a model has as its last row; a graft needs a block")
     if block.rule.reads_several:
         raise ValueError(f"{block.name} reads several layers; a graft reads one, so it needs a block that reads one")
     named: Mapping[str, Any] = {}

@@ -37,6 +37,10 @@ class RelativePositionTables(nn.Module):
         self.rel_height = nn.Parameter(torch.randn(2 * window_size - 1, dim_head) * dim_head**-0.5)
         self.rel_width = nn.Parameter(torch.randn(2 * window_size - 1, dim_head) * dim_head**-0.5)
 
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """The tables of rows and of columns, each (2w - 1, dim_head)."""
+        return self.rel_height, self.rel_width
+
 
 @register(source="Scaling Local Self-Attention for Parameter Efficient Visual Backbones, arXiv:2103.12731")
 class HaloAttention(nn.Module):
@@ -93,12 +97,13 @@ class HaloAttention(nn.Module):
         # Projected before they are cut into windows: a position lies in (window / block)^2 of them.
         q = self.to_q(tokens).permute(0, 3, 1, 2)  # (B, I, H, W)
         k, v = self.to_kv(tokens).permute(0, 3, 1, 2).chunk(2, dim=1)
+        rel_height, rel_width = self.rel_pos_emb()
         attended = halo_attention(
             q,
             k,
             v,
-            self.rel_pos_emb.rel_height,
-            self.rel_pos_emb.rel_width,
+            rel_height,
+            rel_width,
             self.num_heads,
             self.block_size,
             self.halo_size,

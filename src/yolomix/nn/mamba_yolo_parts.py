@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from yolomix.nn.common import channels_last
-from yolomix.nn.ss2d import SS2D, project
+from yolomix.nn.layers import is_plain, project, projection
+from yolomix.nn.ss2d import SS2D
 
 FFNKind = Literal["plain", "conv", "resconv", "gated", "rg"]
 
@@ -35,6 +36,8 @@ class MambaYoloSS2D(SS2D):
     Raises:
         ValueError: a size is below 1, or the kernel size is even.
     """
+
+    projections = nn.Conv2d
 
     def __init__(
         self,
@@ -87,8 +90,9 @@ class ConvNormAct(nn.Sequential):
         Identity()
         """
         for i, layer in enumerate(self):
-            if isinstance(layer, nn.BatchNorm2d):
-                self[i - 1], self[i] = _fused(self[i - 1], layer), nn.Identity()
+            conv = self[i - 1]
+            if is_plain(layer, nn.BatchNorm2d) and is_plain(conv, nn.Conv2d):
+                self[i - 1], self[i] = _fused(conv, layer), nn.Identity()
 
 
 class NestedLayerNorm2d(nn.Module):
@@ -149,7 +153,7 @@ class LSBlock(nn.Module):
         >>> block.norm
         Identity()
         """
-        if isinstance(self.norm, nn.BatchNorm2d):
+        if is_plain(self.norm, nn.BatchNorm2d) and is_plain(self.fc1, nn.Conv2d):
             self.fc1, self.norm = _fused(self.fc1, self.norm), nn.Identity()
 
 
@@ -183,6 +187,7 @@ class RGBlock(nn.Module):
         self.gate = kind in ("gated", "rg")
         self.residual = kind in ("resconv", "rg")
         hidden = int(2 * hidden_features / 3) if self.gate else hidden_features
+        self.hidden_features = hidden
         self.fc1 = nn.Conv2d(in_features, 2 * hidden if self.gate else hidden, 1)
         self.dwconv: nn.Module = nn.Identity()
         if kind not in ("plain", "gated"):
@@ -192,20 +197,19 @@ class RGBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         tokens = channels_last(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        hidden = self.fc2.in_channels
-        a = project(self.fc1, tokens, slice(0, hidden)).permute(0, 3, 1, 2)  # (B, hidden, H, W)
+        hidden = self.hidden_features
+        projected = projection(self.fc1, nn.Conv2d, tokens)
+        a = projected(slice(0, hidden)).permute(0, 3, 1, 2)  # (B, hidden, H, W)
         local = self.dwconv(a)
         if self.residual:
             local = local + a
         y = F.gelu(local).permute(0, 2, 3, 1)  # (B, H, W, hidden)
         if self.gate:
-            y = y * project(self.fc1, tokens, slice(hidden, None))
-        return project(self.fc2, y).permute(0, 3, 1, 2)
+            y = y * projected(slice(hidden, None))
+        return project(self.fc2, nn.Conv2d, y).permute(0, 3, 1, 2)
 
 
-def _fused(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One conv that computes what a conv and its batch norm compute in eval."""
-    if not isinstance(conv, nn.Conv2d):
-        raise TypeError(f"a batch norm is fused into a conv before it, got {type(conv).__name__}")
     with torch.no_grad():
         return fuse_conv_bn_eval(conv.eval(), norm.eval())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from yolomix.nn.common import channels_last
+from yolomix.nn.layers import lines
 from yolomix.nn.mambairv2_parts import ConvFFN, GatedMLP, WindowAttention
 from yolomix.nn.mambairv2_scan import ASSM, PromptTable
 from yolomix.nn.registry import register
@@ -80,6 +81,7 @@ class ASSG(nn.Module):
         gumbel: bool = False,
     ):
         super().__init__()
+        self.inner_rank = inner_rank
         ffn = ConvFFN if conv_ffn else GatedMLP
         hidden = int(c * mlp_ratio)
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(c) for _ in range(4))
@@ -107,8 +109,9 @@ class ASSG(nn.Module):
         x = channels_last(x).permute(0, 2, 3, 1)  # (B, H, W, C)
         attended = x + self.win_mhsa(self.wqkv(self.norm1(x)))
         attended = attended + self.convffn1(self.norm2(attended))
+        token = lines(self.embeddingA, PromptTable, self.inner_rank, x.device)  # (r, N)
         x = torch.addcmul(attended, x, self.scale1)  # x is in there already; the scale weighs one more path of it
-        scanned = x + self.assm(self.norm3(x), self.embeddingA.weight)
+        scanned = x + self.assm(self.norm3(x), token)
         scanned = scanned + self.convffn2(self.norm4(scanned))
         return torch.addcmul(scanned, x, self.scale2).permute(0, 3, 1, 2).to(dtype)
 

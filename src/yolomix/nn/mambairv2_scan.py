@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolomix.nn.common import inverse_softplus
+from yolomix.nn.layers import called, lines, normed
 from yolomix.ops.precision import accum_dtype, full_precision
 from yolomix.ops.selective_scan import selective_scan
 
@@ -114,7 +115,7 @@ class ASSM(nn.Module):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"ASSM needs {name} >= 1, got {size}")
-        self.raster_prompt, self.gumbel = raster_prompt, gumbel
+        self.raster_prompt, self.gumbel, self.num_tokens = raster_prompt, gumbel, num_tokens
         E = int(c * mlp_ratio)
         self.in_proj = nn.Sequential(nn.Conv2d(c, E, 1))
         self.CPE = nn.Sequential(nn.Conv2d(E, E, 3, padding=1, groups=E))
@@ -136,9 +137,7 @@ class ASSM(nn.Module):
             if not self.raster_prompt:
                 prompt = _reordered(prompt, order)
             z = self.selectiveScan(_reordered(y, order), prompt)  # (B, L, E)
-            norm = self.out_norm
-            # Not norm(z): z is in the accumulation dtype, and the norm's own weights may be in half precision.
-            z = F.layer_norm(z, norm.normalized_shape, norm.weight.to(z.dtype), norm.bias.to(z.dtype), norm.eps)
+            z = normed(self.out_norm, z)
         return self.out_proj(_reordered(z.to(x.dtype), inverse)).view_as(x)
 
     def prompts(self, x: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,10 +151,8 @@ class ASSM(nn.Module):
         (torch.Size([1, 35]), torch.Size([1, 35, 4]))
         """
         accum = accum_dtype(x.dtype)
-        first, last = cast(nn.Linear, self.route[0]), cast(nn.Linear, self.route[2])
-        hidden = F.gelu(F.linear(x.to(accum), first.weight.to(accum), first.bias.to(accum)))
-        logits = self.noisy(F.linear(hidden, last.weight.to(accum), last.bias.to(accum)))  # (B, L, T)
-        table = self.embeddingB.weight.to(accum) @ token.to(accum)  # (T, N)
+        logits = self.noisy(called(self.route, x, accum))  # (B, L, T)
+        table = lines(self.embeddingB, PromptTable, self.num_tokens, x.device).to(accum) @ token.to(accum)  # (T, N)
         classes = logits.argmax(dim=-1)
         prompt = F.embedding(classes, table)
         if torch.is_grad_enabled():

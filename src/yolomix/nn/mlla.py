@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolomix.nn.common import Conv, DropPath, Mlp, channels_last
+from yolomix.nn.layers import is_plain
 from yolomix.nn.registry import register
 from yolomix.ops.linear_attention import linear_attention
 
@@ -59,9 +60,12 @@ class MLLAttention(nn.Module):
         # RoPE and the sums run along positions, so q and k are wanted with the channels in front: weight @ x gives
         # them so, and self.qk(tokens) would have to be transposed. bmm and not `@`: for a frozen weight, `@` computes
         # in another way, and the result is not bit-identical.
-        qk = torch.bmm(self.qk.weight.expand(B, -1, -1), x.flatten(2))  # (B, 2C, L)
-        if self.qk.bias is not None:
-            qk = qk + self.qk.bias[:, None]
+        if is_plain(self.qk, nn.Linear):
+            qk = torch.bmm(self.qk.weight.expand(B, -1, -1), x.flatten(2))  # (B, 2C, L)
+            if self.qk.bias is not None:
+                qk = qk + self.qk.bias[:, None]
+        else:
+            qk = self.qk(x.flatten(2).transpose(1, 2)).transpose(1, 2)
         q, k = qk.reshape(B, -1, H, W).chunk(2, dim=1)
         y = linear_attention(q, k, x, self.num_heads) + self.lepe(x)
         if self.residual:

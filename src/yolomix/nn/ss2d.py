@@ -14,10 +14,10 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolomix.nn.common import channels_last
+from yolomix.nn.layers import normed, project, projection
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.ss2d import ss2d
 
@@ -28,7 +28,8 @@ class SS2D(nn.Module):
     """Projection, depthwise conv, 2D selective scan, layer norm, gate, projection; the base of two papers' layers.
 
     A subclass adds ``in_proj`` (C to E channels for the scan, then E more for the gate) and ``out_proj`` (back to C).
-    It also sets ``dt_projs_weight`` and ``dt_projs_bias``, the projection to Δ, to its paper's init.
+    Both are of the class that it names in ``projections``. It also sets ``dt_projs_weight`` and ``dt_projs_bias``, the
+    projection to Δ, to its paper's init.
 
     >>> from yolomix.nn.vmamba import VMambaSS2D
     >>> VMambaSS2D(16, d_state=4)(torch.zeros(1, 16, 7, 5)).shape
@@ -51,6 +52,7 @@ class SS2D(nn.Module):
 
     no_weight_decay: ClassVar[tuple[str, ...]] = ("A_logs", "Ds", "dt_projs_weight", "dt_projs_bias")
 
+    projections: ClassVar[type[nn.Conv2d] | type[nn.Linear]]  # the class of both
     in_proj: nn.Conv2d | nn.Linear
     out_proj: nn.Conv2d | nn.Linear
 
@@ -94,43 +96,24 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         tokens = channels_last(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        u = project(self.in_proj, tokens, slice(0, self.d_expand)).permute(0, 3, 1, 2)  # (B, E, H, W)
+        projected = projection(self.in_proj, self.projections, tokens)
+        u = projected(slice(0, self.d_expand)).permute(0, 3, 1, 2)  # (B, E, H, W)
         y = self._scan(self.act(self.conv2d(u)))  # (B, H, W, E)
         if self.gate:
-            y = y * self.act(project(self.in_proj, tokens, slice(self.d_expand, None)))
-        return project(self.out_proj, y).permute(0, 3, 1, 2)
+            y = y * self.act(projected(slice(self.d_expand, None)))
+        return project(self.out_proj, self.projections, y).permute(0, 3, 1, 2)
 
     def _scan(self, u: Tensor) -> Tensor:
         """2D selective scan and layer norm, (B, E, H, W) -> (B, H, W, E), computed in float32 or wider."""
         accum = accum_dtype(u.dtype)
         if self.in_rank is not None:
-            u = project(self.in_rank, u.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H, W)
+            u = project(self.in_rank, nn.Conv2d, u.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, H, W)
         A = -torch.exp(self.A_logs.to(accum))
         y = ss2d(u, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, A, self.Ds).permute(0, 2, 3, 1)
-        norm = self.out_norm
-        # Not norm(y): y is in the accumulation dtype, and the norm's own weights may be in half precision.
-        y = F.layer_norm(y, norm.normalized_shape, norm.weight.to(accum), norm.bias.to(accum), norm.eps).to(u.dtype)
+        y = normed(self.out_norm, y).to(u.dtype)
         if self.out_rank is not None:
             y = self.out_rank(y)
         return y
-
-
-def project(layer: nn.Conv2d | nn.Linear, x: Tensor, outputs: slice = slice(None)) -> Tensor:
-    """Some outputs of a linear layer or 1x1 conv, on tokens: (B, H, W, C) -> (B, H, W, outputs).
-
-    Taking the halves of a projection one by one gives each of them memory of its own. Halves of one result would be
-    copied by the next conv.
-
-    >>> project(nn.Conv2d(8, 32, 1), torch.zeros(1, 4, 6, 8), slice(0, 16)).shape
-    torch.Size([1, 4, 6, 16])
-
-    Args:
-        layer: the projection.
-        x: tokens, (B, H, W, C).
-        outputs: which of its output channels; by default all.
-    """
-    bias = None if layer.bias is None else layer.bias[outputs]
-    return F.linear(x, layer.weight.flatten(1)[outputs], bias)
 
 
 def _check(**sizes: int) -> None:

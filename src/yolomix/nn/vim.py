@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yolomix.nn.common import inverse_softplus
+from yolomix.nn.layers import is_plain
 from yolomix.nn.registry import register
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan import selective_scan
@@ -67,7 +68,7 @@ class BidirectionalMamba(nn.Module):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"BidirectionalMamba needs {name} >= 1, got {size}")
-        self.if_divide_out, self.d_state = if_divide_out, d_state
+        self.if_divide_out, self.d_state, self.d_conv, self.dt_rank = if_divide_out, d_state, d_conv, R
         self.in_proj = nn.Linear(d_model, 2 * E, bias=False)
         self.conv1d = nn.Conv1d(E, E, d_conv, groups=E)
         self.conv1d_b = nn.Conv1d(E, E, d_conv, groups=E)
@@ -104,18 +105,30 @@ class BidirectionalMamba(nn.Module):
         Causal conv, projections to Δ, B and C, selective scan, gate.
         """
         x, z = xz.chunk(2, dim=1)
-        (taps,) = conv.kernel_size
-        # Padded on both sides and cut at the end: so the conv is causal.
-        u = F.conv1d(x, conv.weight, conv.bias, padding=taps - 1, groups=conv.groups)[..., : x.shape[-1]]
-        u = F.silu(u)  # (B, E, L)
-        projected = x_proj.weight[None] @ u  # (B, R + 2N, L)
-        r, B, C = torch.split(projected, [dt_proj.in_features, self.d_state, self.d_state], dim=1)
-        delta = dt_proj.weight[None] @ r  # (B, E, L), without the bias, which the scan adds in float32
+        u = F.silu(self._causal(conv, x))  # (B, E, L)
+        if is_plain(x_proj, nn.Linear):
+            projected = x_proj.weight[None] @ u  # (B, R + 2N, L)
+        else:
+            projected = x_proj(u.transpose(1, 2)).transpose(1, 2)
+        r, B, C = torch.split(projected, [self.dt_rank, self.d_state, self.d_state], dim=1)
         accum = accum_dtype(u.dtype)
+        bias = None
+        if is_plain(dt_proj, nn.Linear):
+            delta = dt_proj.weight[None] @ r  # (B, E, L), without the bias, which the scan adds in float32
+            bias = dt_proj.bias.to(accum)
+        else:
+            delta = dt_proj(r.transpose(1, 2)).transpose(1, 2)
         A = -torch.exp(A_log.to(accum))
-        y = selective_scan(u, delta, A, B, C, D.to(accum), z, dt_proj.bias.to(accum), delta_softplus=True)
+        y = selective_scan(u, delta, A, B, C, D.to(accum), z, bias, delta_softplus=True)
         assert isinstance(y, Tensor)  # no state was asked for
         return y
+
+    def _causal(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        """The conv on a sequence, of which no time step sees a later one: (B, E, L) -> (B, E, L)."""
+        before = self.d_conv - 1
+        if is_plain(conv, nn.Conv1d):  # padded on both sides and cut at the end, which copies nothing
+            return F.conv1d(x, conv.weight, conv.bias, padding=before, groups=conv.groups)[..., : x.shape[-1]]
+        return conv(F.pad(x, (before, 0)))
 
 
 @register(source=SOURCE)

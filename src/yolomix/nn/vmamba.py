@@ -41,6 +41,8 @@ class VMambaSS2D(SS2D):
         ValueError: no such variant, or a size is below 1.
     """
 
+    projections = nn.Linear
+
     def __init__(
         self, d_model: int, *, d_state: int | None = None, ssm_ratio: float = 2.0, variant: Variant = "v05_noz"
     ):

@@ -55,6 +55,16 @@ def into_a_file() -> bool:
     return torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
 
 
+def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, behind the proxy of a class of its own that ``torch.export`` may put around it.
+
+    >>> behind_proxy(torch.nn.Identity())
+    Identity()
+    """
+    get_base = getattr(type(module), "get_base", None)
+    return module if get_base is None else get_base(module)
+
+
 @constant_in_graphs
 def _into_a_program() -> bool:
     """Whether ``torch.export`` records."""

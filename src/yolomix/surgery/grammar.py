@@ -3,8 +3,10 @@
 ::
 
     name   = base "+" graft {"+" graft} [".yaml" | ".yml" | ".pt"]
-    graft  = block ["(" [value {"," value}] ")"] ["*" repeats] "@" point {"," point} {":" word}
+    graft  = block ["(" block ")"] ["(" [value {"," value}] ")"] ["*" repeats] "@" point {"," point} {":" word}
+             a block in brackets stands inside a CSP module: C3k2(MLLABlock); its arguments follow, all with names
              the last values may have names: (2, residual=False, mlp=plain)
+    block  = the name of a block, or module.Class
     point  = an insertion point, see `yolomix.surgery.insertion.resolve`: p5, 10, neck, head-inputs, C2PSA, C2*, *
     word   = "after" | "wrap" | "replace" | "plain"          ("plain" is gate=False)
     value  = number | True | False | None | "text" | 'text' | [value, ..]
@@ -14,15 +16,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from yolomix.nn.registry import BLOCKS
 
 SUFFIXES = (".yaml", ".yml", ".pt")
 MODES = ("after", "wrap", "replace")
 WORDS = (*MODES, "plain")
 CONSTANTS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+BLOCK = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 NAME, ARGUMENTS = " is no file, and as a name with grafts", " as arguments"  # what a text was read as, for errors
 
 
@@ -123,50 +127,8 @@ def arguments(text: str) -> list[Any]:
     return found
 
 
-def written(parts: Iterable[Part]) -> str:
-    """The text of grafts: what :func:`parse` reads.
-
-    >>> written([Part("HaloAttention", ("p5",), (2, 1), gate=False)])
-    '+HaloAttention(2,1)@p5:plain'
-    """
-    return "".join(map(_written, parts))
-
-
 def _suffix(name: str) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-
-
-def _written(part: Part) -> str:
-    text = f"+{part.block}"
-    if part.args:
-        text += f"({','.join(map(_argument, part.args))})"
-    if part.n != 1:
-        text += f"*{part.n}"
-    text += f"@{','.join(part.at)}"
-    if part.mode != "after":
-        text += f":{part.mode}"
-    if part.gate is False and part.mode != "replace":
-        text += ":plain"
-    return text
-
-
-def _argument(value: Any) -> str:
-    if not isinstance(value, dict):
-        return _value(value)
-    return ",".join(f"{key}={_word(named)}" for key, named in value.items())
-
-
-def _word(value: Any) -> str:
-    """A value after a name, where a text that looks like a word needs no quotes."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value) and value not in CONSTANTS:
-        return value
-    return _value(value)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_value, value))}]"
-    return repr(value)
 
 
 def _number(text: str) -> int | float:
@@ -204,9 +166,7 @@ class _Reader:
     def graft(self) -> Part:
         """A block, its arguments, repeats, insertion points and words."""
         start = self.at
-        block = self.match(r"[A-Za-z_]\w*")
-        if block is None:
-            raise self.error("the name of a block")
+        block = self.block()
         args: list[Any] = []
         if self.match(r"\("):
             args = self.values(")", self.at - 1)
@@ -220,6 +180,16 @@ class _Reader:
             at.append(self.point())
         mode, gate = self.words()
         return Part(block, tuple(at), tuple(args), n, mode, gate, start)
+
+    def block(self) -> str:
+        """A block, perhaps inside a CSP module. A word in the brackets of a block is no block, but lacks its quotes."""
+        outer = self.match(BLOCK)
+        if outer is None:
+            raise self.error("the name of a block")
+        inside = None
+        if outer not in BLOCKS:
+            inside = self.match(rf"\((?!(True|False|None|true|false|null)\)){BLOCK}\)")
+        return outer + (inside or "")
 
     def repeats(self) -> int:
         """A whole number of at least 1."""

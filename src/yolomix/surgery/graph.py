@@ -11,7 +11,7 @@ gains a -1, which some heads of Ultralytics cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -224,6 +224,17 @@ def check_sources(rows: Sequence[Row]) -> None:
         for x in sources(row[0], i):
             if not (0 <= x < i or (i == 0 and x == -1)):
                 raise ValueError(f"row {i} ({row[2]}) reads layer {x}; it can read layers 0 to {i - 1}")
+
+
+def arguments(args: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    """Arguments as a list; those by name are a dictionary at its end.
+
+    >>> arguments({"num_heads": 2})
+    [{'num_heads': 2}]
+    """
+    if isinstance(args, Mapping):
+        return [args]
+    return list(args)
 
 
 def _rows(model: dict[str, Any]) -> list[Row]:

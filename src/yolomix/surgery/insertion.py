@@ -139,8 +139,10 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
     Raises:
         ValueError: the channels cannot be made to fit.
     """
-    source, n, _, old_args = old
-    if isinstance(source, list) != block.rule.reads_several:
+    source, n, _, _ = old
+    if block.parent is not None:
+        raise ValueError(f"{block.name} is a head, which a model has as its last row; {layer} is none")
+    if isinstance(source, list) != block.rule.reads_several and not block.rule.reads_any:
         wants = "several layers" if block.rule.reads_several else "one layer"
         raise ValueError(f"{block.name} reads {wants}, {layer} reads {source}")
     if block.rule.keeps_channels and (before is None or before.channels != layer.channels):
@@ -150,13 +152,31 @@ def row_instead(block: Block, old: Row, layer: Layer, before: Layer | None, args
         )
     if not block.rule.takes_width:
         return [source, n, block.name, list(args)]
-    # What the row gives is known after width scaling, what it takes is said before; the old row says it somewhere.
-    for value in old_args:
+    return [source, n, block.name, [width_in(old, layer, model, block.name), *args]]
+
+
+def width_in(old: Row, layer: Layer, model: dict[str, Any], name: str) -> int:
+    """A layer's channels before width scaling, which its row says somewhere.
+
+    >>> conv = Layer(0, (-1,), 1, "Conv", channels=64, stride=8, parameters=432, tensors=6, backbone=True)
+    >>> width_in([-1, 1, "Conv", [256, 3, 2]], conv, {"width_multiple": 0.25}, "VSSBlock")
+    256
+
+    Args:
+        old: the layer's row.
+        layer: the layer, with its channels after scaling.
+        model: the model dictionary, for its width scaling.
+        name: what needs them, for the message.
+
+    Raises:
+        ValueError: no value in the row gives these channels.
+    """
+    for value in old[3]:
         if isinstance(value, int) and value > 1 and scaled(value, model) == layer.channels:
-            return [source, n, block.name, [value, *args]]
+            return value
     raise ValueError(
-        f"{block.name} needs to be given its {layer.channels} channels before width scaling, and no value in the "
-        f"row of {layer} {old_args} gives them"
+        f"{name} needs to be given its {layer.channels} channels before width scaling, and no value in the "
+        f"row of {layer} {old[3]} gives them"
     )
 
 
@@ -169,7 +189,7 @@ def scaled(c2: int, model: dict[str, Any]) -> int:
     width: float = model.get("width_multiple", 1.0)
     most: float = math.inf
     if scales := model.get("scales"):
-        _, width, most = scales[model.get("scale") or next(iter(scales))]
+        _, width, most = scales[model.get("scale") or next(iter(scales))][:3]
     return math.ceil(min(c2, most) * width / 8) * 8
 
 

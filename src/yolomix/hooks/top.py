@@ -1,0 +1,64 @@
+"""What is wrong with the top level of a model YAML: its lists of rows, scales, class count, multiples, activation."""
+
+from __future__ import annotations
+
+import logging
+from numbers import Real
+from typing import Any
+
+LOGGER = logging.getLogger("yolomix")
+
+_warned: set[str] = set()  # files whose scales have more than three numbers
+
+
+def check(d: dict[str, Any], error: type[ValueError]) -> None:
+    """Raise unless Ultralytics can use what stands beside the rows; leave out what it would not use.
+
+    >>> d = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", []]], "scales": {"n": [0.3, 0.2, 64, 0]}}
+    >>> check(d, ValueError)
+    >>> d["scales"]
+    {'n': [0.3, 0.2, 64]}
+
+    Args:
+        d: a model dictionary; its scales are cut to three numbers in place.
+        error: the class of what is raised.
+
+    Raises:
+        ValueError: something is missing or of another kind; the text names the file, the key, and what it has to be.
+    """
+    file = d.get("yaml_file", "model YAML")
+    if not all(isinstance(d.get(part), list) and d[part] for part in ("backbone", "head")):
+        raise error(f"{file} is no model: it needs 'backbone' and 'head', each a list of rows, and has {[*d]}")
+    for key in ("depth_multiple", "width_multiple"):
+        if not _is_number(d.get(key, 1.0)):
+            raise error(f"{file}: {key} is {d[key]!r}; it has to be a number, as in {key}: 0.5")
+    nc = d.get("nc", 1)
+    if nc is not None and not (isinstance(nc, int) and nc >= 1):
+        raise error(f"{file}: nc is {nc!r}; it has to be the number of classes, as in nc: 80")
+    act = d.get("activation")
+    if act is not None and not isinstance(act, str):
+        raise error(f"{file}: activation is {act!r}; it has to be a text, as in activation: torch.nn.ReLU()")
+    if d.get("scales"):
+        _check_scales(d, file, error)
+
+
+def _check_scales(d: dict[str, Any], file: str, error: type[ValueError]) -> None:
+    scales = d["scales"]
+    form = "a scale is [depth, width, max_channels], as in n: [0.33, 0.25, 1024]"
+    if not isinstance(scales, dict):
+        raise error(f"{file}: scales is {scales!r}; it maps letters to scales, and {form}")
+    used = d.get("scale") or next(iter(scales))
+    if used not in scales:
+        raise error(f"{file}: no scale {used!r}; its scales are {', '.join(map(str, scales))}")
+    scale = scales[used]
+    if not isinstance(scale, list) or len(scale) < 3 or not all(map(_is_number, scale[:3])):
+        raise error(f"{file}: scales: {used} is {scale!r}; {form}")
+    if len(scale) > 3:
+        d["scales"] = {**scales, used: scale[:3]}
+        if file not in _warned:
+            _warned.add(file)
+            LOGGER.warning("%s: scales: %s has %d numbers; %s, and the rest is ignored", file, used, len(scale), form)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
