@@ -23,7 +23,7 @@ from yolomix.host import weights
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
 ARGS: dict[str, list[Any]] = {
-    "C2fAttn": [64, 1],
+    "C2fAttn": [128, 1],
     "RepNCSPELAN4": [64, 32, 1],
 }  # what follows the width, where something has to
 NEEDS: dict[str, dict[str, Any]] = {
@@ -42,14 +42,14 @@ CSP += ["RepC3", "RepNCSPELAN4", *(["A2C2f"] if hasattr(tasks, "A2C2f") else [])
 
 def layers(*rows: list[Any], **changes: Any) -> nn.Sequential:
     """The tiny model's first two convs, then the rows; width 0.5, depth 0.5."""
-    start = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [128, 3, 2]]]
+    start = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [256, 3, 2]]]
     model = description(backbone=[*start, *rows], head=[[[2], 1, "Detect", ["nc"]]], **changes)
     model["scales"] = {"n": [0.5, 0.5, 1024]}
     return tasks.parse_model(model, ch=3, verbose=False)[0]
 
 
 def row(name: str, named: dict[str, Any] | None = None) -> list[Any]:
-    args = [128, *ARGS.get(name.partition("(")[0], [])]
+    args = [256, *ARGS.get(name.partition("(")[0], [])]
     return [-1, 4, name, [*args, named] if named else args]
 
 
@@ -66,10 +66,10 @@ def test_a_block_goes_into_every_csp_module(host):
     assert type(mixed) is type(native)
     kept = {key: value.shape for key, value in native.state_dict().items() if not _of_bottleneck(key)}
     assert {key: value.shape for key, value in mixed.state_dict().items() if not _of_bottleneck(key)} == kept
-    x = torch.randn(2, 64, 8, 8, requires_grad=True)
+    x = torch.randn(2, 128, 8, 8, requires_grad=True)
     y = mixed(x, torch.randn(2, 3, 512)) if host == "C2fAttn" else mixed(x)
     y.square().sum().backward()
-    assert y.shape == (2, 64, 8, 8)
+    assert y.shape == (2, 128, 8, 8)
     assert all(p.grad is not None for p in mixed.parameters())
 
 
@@ -81,7 +81,7 @@ def _of_bottleneck(key: str) -> bool:
 def test_every_block_goes_into_a_csp_module(name):
     layer = layers(row(f"C2f({name})", NEEDS.get(name)))[2]
     assert [type(m) for m in layer.m] == [EVERY[name].cls] * 2
-    assert layer(torch.randn(1, 64, 8, 8)).shape == (1, 64, 8, 8)
+    assert layer(torch.randn(1, 128, 8, 8)).shape == (1, 128, 8, 8)
 
 
 def test_widths_repeats_and_arguments_of_both():
@@ -171,10 +171,12 @@ def test_the_optimiser_knows_the_parameters_inside(settings, tmp_path):
     file.write_text(TINY.replace("[-1, 2, C2PSAMLLA, [32]]", "[-1, 2, C2f(MambaLayer), [32]]"))
     model = YOLO(file)
     model.train(**settings, epochs=1, project=str(tmp_path), name="run", val=False)
-    group = next(g for g in model.trainer.optimizer.param_groups if g.get("param_group") == "no_weight_decay")
     rates = [p for name, p in model.trainer.model.named_parameters() if ".m." in name and name.endswith("A_log")]
     assert len(rates) == 2
+    (group,) = (g for g in model.trainer.optimizer.param_groups if any(p is rates[0] for p in g["params"]))
     assert {id(p) for p in rates} <= {id(p) for p in group["params"]}
+    assert group["weight_decay"] == 0
+    assert not any(p is model.trainer.model.model[0].bn.weight for p in group["params"])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_the_optimiser_knows_the_parameters_inside(settings, tmp_path):
         ("C3k9(MLLABlock)", "Ultralytics has no CSP module 'C3k9'; did you mean .*C3k2"),
         ("Conv(MLLABlock)", "Conv has no bottlenecks of one width, in whose place MLLABlock could go"),
         ("C3TR(MLLABlock)", "C3TR has no bottlenecks of one width"),
-        ("C2f(HaloAttention)", r"HaloAttention in a C2f 32 channels wide takes \[block_size, .*\] by name, got \{\}"),
+        ("C2f(HaloAttention)", r"HaloAttention in a C2f 64 channels wide takes \[block_size, .*\] by name, got \{\}"),
     ],
 )
 def test_errors_name_the_row(name, said):
@@ -194,12 +196,12 @@ def test_errors_name_the_row(name, said):
 
 
 def test_an_unknown_argument_of_the_block_names_the_row():
-    with pytest.raises(RowError, match=r"row 2 .*MLLABlock in a C2f 32 channels wide takes .* got \{'heads': 2\}"):
+    with pytest.raises(RowError, match=r"row 2 .*MLLABlock in a C2f 64 channels wide takes .* got \{'heads': 2\}"):
         layers(row("C2f(MLLABlock)", {"heads": 2}))
 
 
 def test_in_a_chain():
-    layer = layers([-1, 1, "Chain", [[2, "C2f(MLLABlock)", [128]], [1, "MLLAttention", []]]])[2]
+    layer = layers([-1, 1, "Chain", [[2, "C2f(MLLABlock)", [256]], [1, "MLLAttention", []]]])[2]
     assert [type(m).__name__ for m in layer] == ["C2f", "MLLAttention"]
     assert len(inside(layer, EVERY["MLLABlock"].cls)) == 1
 
