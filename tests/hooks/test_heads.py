@@ -19,6 +19,7 @@ from tests.hooks.own_heads import OWN, PARENTS, CalmDetect
 from tests.tiny import TINY, description
 from yolomix.hooks import heads
 from yolomix.hooks.rows import RowError
+from yolomix.host import names
 from yolomix.nn import registry
 from yolomix.nn.registry import BLOCKS, find
 
@@ -293,3 +294,15 @@ def test_names_of_ultralytics_stay_taken():
     detect = type("Detect", (PARENTS["Detect"],), {"__module__": __name__})
     with pytest.raises(ValueError, match="'Detect' is a module of Ultralytics"):
         registry.register(detect)
+
+
+def test_an_own_head_on_a_whole_backbone(tmp_path):
+    """Strides are measured, classes are the row's, in a file whose name says nothing."""
+    model = names.described("yolov8n.yaml")
+    model["head"][-1][2] = "CalmDetect"
+    file = tmp_path / "calm-n.yaml"
+    file.write_text(yaml.safe_dump({"nc": 6, **{key: model[key] for key in ("scales", "backbone", "head")}}))
+    made = YOLO(file)
+    head = made.model.model[-1]
+    assert (made.task, type(head), head.nc) == ("detect", CalmDetect, 6)
+    assert made.model.stride.tolist() == head.stride.tolist() == [8, 16, 32]

@@ -76,7 +76,7 @@ class Row:
 def read(d: dict[str, Any]) -> dict[int, Row]:
     """Our rows by layer index, after a check of all rows of the model dictionary.
 
-    >>> rows = read({"backbone": [[-1, 1, "MLLABlock", [{"num_heads": 2}]]], "head": []})
+    >>> rows = read({"backbone": [[-1, 1, "MLLABlock", [{"num_heads": 2}]]], "head": [[-1, 1, "Detect", ["nc"]]]})
     >>> rows[0].block.name, rows[0].named
     ('MLLABlock', {'num_heads': 2})
 
