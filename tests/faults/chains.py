@@ -16,7 +16,7 @@ BASES = (
     "yolov3-tiny.yaml",
     "yolo11n-mlla.yaml", "mamba-yolo-t.yaml", "yolo11n-halo.yaml",
 )  # fmt: skip
-NARROW = [0.33, 0.125, 512]  # depth, width and most channels of every base: what is tested is where blocks go
+NARROW = [0.33, 0.25, 512]  # depth, width and most channels of every base: what is tested is where blocks go
 ARGUMENTS: dict[str, list[list[Any]]] = {"HaloAttention": [[2, 1], [4, 1], [{"block": 2, "halo": 1}]]}
 QUICK = ("HaloAttention", "MLLABlock", "MLLAttention", "C2PSAMLLA")
 SCANS = ("VSSBlock", "XSSBlock", "VMambaBlock", "MambaLayer", "ASSG", "ODSSBlock")  # seconds each, wherever they go
@@ -217,6 +217,6 @@ KIND = Kind(
     ),
     limits=Limits(seconds=60.0, wall=240.0),
     share=3.0,
-    small=5,
+    small=3,
     plants={"open gates": _open_gates, "a tensor changed": _lose_a_tensor, "removed too little": _remove_one_less},
 )

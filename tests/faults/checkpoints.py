@@ -180,7 +180,7 @@ KIND = Kind(
     target=2000,
     draw=draw,
     share=2.0,
-    small=14,
+    small=8,
     theirs=theirs,
     first=(
         {"source": "plain", "changes": [], "damage": [], "protocol": 2, "entry": "again"},

@@ -184,10 +184,14 @@ def _batches(trainer: Any) -> None:
 
 def theirs(error: BaseException) -> bool:
     """An error about a source that says what is wrong; of an array that is none, also one of OpenCV or PyTorch."""
+    import ultralytics
+
     text = str(error)
     about = ("No images or videos found", "source", "image", "Dataset '", "inputs should be")
     of_array = type(error).__module__.startswith("cv2") or isinstance(error, TypeError | ValueError | RuntimeError)
     said = judge.raised_in(error, "ultralytics") and any(word in text for word in about) and len(text) > 20
+    # Ultralytics 8.3 makes a batch of no images where it could read none.
+    said = said or (ultralytics.__version__.startswith("8.3.") and "need at least one array to stack" in text)
     return said or (of_array and bool(text) and not any(Path().glob("a.*")))
 
 

@@ -14,13 +14,15 @@ import yolomix
         ("kpt_shape: null", "kpt_shape is None, and has to be two whole numbers"),
         ("channels: false", "channels is False, and has to be a whole number from 1 on"),
         ("nc: 1000000000", "nc is 1000000000, and has to be the number of classes, at most 100000"),
+        ("path: 7", "path is 7, and has to be a folder"),
         ("test: [1]", r"test is \[1\], and has to be a folder, a list of images"),
     ],
 )
 @pytest.mark.parametrize("act", ["train", "val"])
 def test_a_value_that_cannot_be_used_names_file_and_value(tiny, dataset, settings, tmp_path, line, said, act):
     file = tmp_path / "odd.yaml"
-    file.write_text(f"{dataset.read_text()}{line}\n")
+    kept = [text for text in dataset.read_text().splitlines() if text.partition(":")[0] != line.partition(":")[0]]
+    file.write_text("\n".join([*kept, line]))
     run = {**settings, "data": str(file), "project": str(tmp_path)}
     with pytest.raises((ValueError, RuntimeError), match=rf"odd\.yaml: {said}"):
         getattr(yolomix.YOLO(tiny), act)(**run)

@@ -41,6 +41,8 @@ def fault(data: dict[str, Any]) -> str | None:
         folders = data.get(key) or []
         if not all(isinstance(folder, str) for folder in (folders if isinstance(folders, list) else [folders])):
             return f"{key} is {shown(folders)}, and has to be a folder, a list of images, or several of them"
+    if not isinstance(data.get("path") or "", str):
+        return f"path is {shown(data['path'])}, and has to be a folder"
     channels = data.get("channels", 3)
     if type(channels) is not int or not 1 <= channels <= MOST:
         return f"channels is {shown(channels)}, and has to be a whole number from 1 on"
