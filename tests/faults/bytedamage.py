@@ -55,7 +55,7 @@ def _entries(raw: bytes, how: str, which: int, seed: int = 0) -> bytes:
     try:
         archive = zipfile.ZipFile(io.BytesIO(raw))
         entries = [(i.filename, archive.read(i)) for i in archive.infolist()]
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
         return raw  # an earlier step was enough
     if not entries:
         return raw

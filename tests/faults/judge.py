@@ -16,7 +16,7 @@ assert _SPEC is not None
 SOURCE = str(Path(str(_SPEC.origin)).parent)
 # What a file of a stranger must never bring about. Python tells an audit hook of each before it happens.
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn")
-ASKS = ("xpu-smi", "nvidia-smi")  # PyTorch asks these what the machine has
+ASKS = ("xpu-smi", "nvidia-smi", "file", "fc-list")  # PyTorch, Python and matplotlib ask these what the machine has
 CONNECTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
 
 

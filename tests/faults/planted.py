@@ -223,6 +223,14 @@ def _like_any_other() -> None:
     foreign.is_foreign = lambda file: False
 
 
+def _call_classes() -> None:
+    import contextlib
+
+    from yolomix.hooks import checkpoint
+
+    checkpoint._no_constructors = contextlib.nullcontext
+
+
 def _addresses_stay() -> None:
     from yolomix.host import foreign
 
@@ -241,6 +249,7 @@ KIND = Kind(
         {"call": "exec", "place": "whole", "packed": "zip", "fork": True, "entry": "open", "safe": False},
         {"call": "exec", "place": "whole", "packed": "compressed", "fork": True, "entry": "plan", "safe": False},
         {"args": True, "fork": True, "entry": "bare val", "safe": False},
+        {"call": "TorchVision", "place": "names", "packed": "zip", "fork": False, "entry": "open", "safe": True},
     ),
     runs_nothing=False,
     limits=Limits(file=64.0),
@@ -249,5 +258,6 @@ KIND = Kind(
         "one more name": _one_more_name,
         "the fork is opened as any": _like_any_other,
         "addresses stay": _addresses_stay,
+        "weights-only loading calls classes": _call_classes,
     },
 )

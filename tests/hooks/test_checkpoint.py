@@ -11,6 +11,7 @@ import pytest
 import torch
 import ultralytics
 from torch import nn
+from ultralytics.nn import tasks
 
 import yolomix
 from tests.hooks import blocks
@@ -211,3 +212,31 @@ def test_a_state_that_does_not_fit_is_told_with_its_file(tiny, settings, tmp_pat
         ValueError, match=r"last\.pt cannot be resumed, .* does not fit: ValueError: loaded state dict has"
     ):
         yolomix.YOLO(last).train(resume=True)
+
+
+class Calls:
+    """Pickled as a call of a class that Ultralytics allows."""
+
+    def __init__(self, cls, *args):
+        self.call = cls, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.skipif(OLDEST, reason="ULTRALYTICS_SAFE_LOAD came with Ultralytics 8.4")
+def test_weights_only_loading_calls_no_class(tiny, tmp_path, monkeypatch):
+    from ultralytics.nn.modules import TorchVision
+
+    asked = []
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *args, **kwargs: asked.append(args))
+    content = {"model": yolomix.YOLO(tiny).model, "optimizer": Calls(TorchVision, "resnet18", "DEFAULT")}
+    torch.save(content, tmp_path / "calls.pt")
+    native = nn.Module.__init__
+    monkeypatch.setattr(tasks, "SAFE_LOAD", True)
+    with pytest.raises(TypeError, match=r"calls\.pt cannot be read as a checkpoint: .*it calls TorchVision, which no"):
+        yolomix.YOLO(tmp_path / "calls.pt")
+    assert nn.Module.__init__ is native
+    assert asked == []
+    torch.save({"model": yolomix.YOLO(tiny).model}, tmp_path / "good.pt")
+    assert yolomix.YOLO(tmp_path / "good.pt").task == "detect"

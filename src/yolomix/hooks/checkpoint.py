@@ -5,10 +5,13 @@ Around ``ultralytics.nn.tasks.torch_safe_load``, through which every checkpoint 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import pickle
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from yolomix.host import contents, entry, foreign
 from yolomix.nn import origins
 from yolomix.nn.registry import BLOCKS
 
+_LOADING = threading.RLock()  # one weights-only loading at a time exchanges the constructor
 NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
 
 
@@ -44,10 +48,13 @@ def torch_safe_load(
             f"{weight} is damaged: {part} inside it is not what was saved. Copy it again from where it came from, or "
             "use another checkpoint of the training"
         )
+    nothing_is_called: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
         allow_classes()
+        nothing_is_called = _no_constructors()
     try:
-        checkpoint, file = native(weight, *args, **kwargs)
+        with nothing_is_called:
+            checkpoint, file = native(weight, *args, **kwargs)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{weight} has a block from the module {error.name!r}, which is not found here: start where it can be "
@@ -69,6 +76,28 @@ def torch_safe_load(
     if wrong := contents.fault(checkpoint):
         raise TypeError(f"{weight} cannot be used: {wrong}; {NEEDED}")
     return checkpoint, file
+
+
+@contextlib.contextmanager
+def _no_constructors() -> Iterator[None]:
+    """Refuse to construct a module while a checkpoint is read in this thread.
+
+    ``torch.save`` writes the state of a module, never a call of its class. PyTorch's weights-only loading makes such a
+    call for any class that is allowed, and some classes fetch weights or evaluate text in their constructor.
+    """
+    with _LOADING:
+        native, thread = nn.Module.__init__, threading.get_ident()
+
+        def _init(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+            if threading.get_ident() == thread:
+                raise pickle.UnpicklingError(f"it calls {type(module).__name__}, which no checkpoint of a model does")
+            native(module, *args, **kwargs)
+
+        nn.Module.__init__ = _init  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            nn.Module.__init__ = native  # type: ignore[method-assign]
 
 
 def resume_training(native: Callable[..., Any], trainer: Any, ckpt: dict[str, Any] | None) -> Any:
@@ -118,6 +147,8 @@ def _reason(error: BaseException) -> str:
     if "is not a loadable checkpoint" in text and error.__cause__ is not None:
         return _reason(error.__cause__)
     if isinstance(error, TypeError) and "types outside the supported" in text:
+        if called := re.search(r"it calls \w+, which no checkpoint of a model does", str(error.__cause__)):
+            return called[0]
         named = re.search(r"GLOBAL (\S+)", str(error.__cause__))
         return (
             f"it refers to {named[1] if named else 'a class'}, which weights-only loading does not know. If you trust "

@@ -96,8 +96,10 @@ def strip_optimizer(native: Callable[..., Any], f: str | Path = "best.pt", s: st
             result = native(f, str(aside), *args, **more)
         if aside.exists():  # nothing is written from a file that is no checkpoint
             files.write(target, aside.read_bytes())
-    except RuntimeError as error:  # PyTorch's writer says neither which file nor why
-        why = str(error).split("\n")[0]
+    except (OSError, RuntimeError) as error:  # PyTorch's writer says neither which file nor why
+        if isinstance(error, FileNotFoundError) or str(target) in str(error):
+            raise
+        why = str(error).split("\n")[0].replace(str(aside), "it")
         raise OSError(errno.EIO, f"cannot write {target}, is the disk full? PyTorch says: {why}") from error
     finally:
         aside.unlink(missing_ok=True)
