@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -182,7 +183,8 @@ def _home_gone() -> None:
 def _read_only(path: Path) -> None:
     path.mkdir(exist_ok=True)
     for inner in (*path.rglob("*"), path):
-        inner.chmod(0o555 if inner.is_dir() else 0o444)
+        with contextlib.suppress(PermissionError):  # who is nobody already
+            inner.chmod(0o555 if inner.is_dir() else 0o444)
     os.environ.update(HOME=str(path), YOLO_CONFIG_DIR=str(path / "config"), YOLOMIX_CACHE=str(path / "cache"))
     apart.as_nobody()
 
