@@ -68,12 +68,15 @@ def _written(case: Case) -> Path | None:
     suffix = case["format"] if case["suffix"] is None else case["suffix"]
     file = Path(f"{case['name']}.{suffix}" if suffix else case["name"])
     picture = Image.effect_noise((case["size"][0], case["size"][1]), 60)
+    # Several frames of an AVIF end the process inside Pillow, which writes the case and is not what is tried.
     exif = Image.Exif()
     exif[0x0112] = case["turn"]
     try:
         frames = [picture.convert("RGB").convert(case["mode"]) if case["mode"] != "I;16" else picture.convert("I;16")]
         more: dict[str, Any] = (
-            {"save_all": True, "append_images": frames * (case["frames"] - 1)} if case["frames"] > 1 else {}
+            {"save_all": True, "append_images": frames * (case["frames"] - 1)}
+            if case["frames"] > 1 and case["format"] != "avif"
+            else {}
         )
         kind = {"jpg": "jpeg", "tif": "tiff", "jp2": "jpeg2000", "pfm": "ppm", "heic": "png", "dng": "tiff"}
         frames[0].save(file, kind.get(case["format"], case["format"]), exif=exif, **more)
@@ -187,7 +190,7 @@ def theirs(error: BaseException) -> bool:
     import ultralytics
 
     text = str(error)
-    about = ("No images or videos found", "source", "image", "Dataset '", "inputs should be")
+    about = ("No images or videos found", "source", "image", "Dataset '", "inputs should be", "Failed to open video")
     of_array = type(error).__module__.startswith("cv2") or isinstance(error, TypeError | ValueError | RuntimeError)
     said = judge.raised_in(error, "ultralytics") and any(word in text for word in about) and len(text) > 20
     # Ultralytics 8.3 makes a batch of no images where it could read none.

@@ -14,6 +14,8 @@ import yolomix
         ("kpt_shape: null", "kpt_shape is None, and has to be two whole numbers"),
         ("channels: false", "channels is False, and has to be a whole number from 1 on"),
         ("nc: 1000000000", "nc is 1000000000, and has to be the number of classes, at most 100000"),
+        ("names: {1: bar}", r"names has the class indices \[1\], and has to have 0 to 0"),
+        ("names: {0: a, nc: b}", r"names has the class indices \[0, 'nc'\], and has to have 0 to 1"),
         ("path: 7", "path is 7, and has to be a folder"),
         ("test: [1]", r"test is \[1\], and has to be a folder, a list of images"),
     ],

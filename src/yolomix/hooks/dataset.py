@@ -49,6 +49,9 @@ def fault(data: dict[str, Any]) -> str | None:
     classes = data.get("nc")
     if isinstance(classes, int | float) and not 0 <= classes <= MOST:
         return f"nc is {shown(classes)}, and has to be the number of classes, at most {MOST}"
+    names = data.get("names")
+    if isinstance(names, dict) and sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+        return f"names has the class indices {shown([*names])}, and has to have 0 to {len(names) - 1}"
     points = data.get("kpt_shape", [17, 3])
     is_shape = isinstance(points, list) and len(points) == 2 and all(type(n) is int and n > 0 for n in points)
     if not is_shape:
