@@ -15,6 +15,7 @@ import yolomix
 from tests.hooks.own_heads import OWN
 from tests.hooks.test_heads import written
 from yolomix import models
+from yolomix.hooks.rows import RowError
 from yolomix.host import names, weights
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
@@ -106,3 +107,27 @@ def test_models_that_read_a_text(name, own, tmp_path):
 def test_a_missing_file_says_what_it_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="no model file"):
         YOLO(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([-1, 1, "Conv", [8]], r"odd\.yaml: its last row \[-1, 1, 'Conv', \[8\]\] is no head"),
+        ([-1, 1, ["nc"], "Classify"], r"odd\.yaml.*a row is \[from, repeats, name, \[arguments\]\]|is no head"),
+        ({}, r"odd\.yaml.*a row is \[from, repeats, name, \[arguments\]\]|is no head"),
+    ],
+)
+def test_a_model_without_a_head(row, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [row]}
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(rows))
+    with pytest.raises(ValueError, match=said):
+        yolomix.YOLO("odd.yaml")
+
+
+def test_a_first_row_that_is_none_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"nc": 2, "backbone": [{"from": -1}, [-1, 1, "Conv", [8]]], "head": [[[1], 1, "Detect", ["nc"]]]}
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(rows))
+    with pytest.raises(RowError, match=r"odd\.yaml, row 0 .*: a row is \[from, repeats, name, \[arguments\]\]"):
+        yolomix.YOLO("odd.yaml")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from yolomix.hooks import top
+from yolomix.hooks import rows
 from yolomix.hooks.channels import Channels
 from yolomix.hooks.rows import Row, RowError
 from yolomix.surgery.graph import sources
@@ -88,7 +89,7 @@ def build(native: Callable[..., None], model: Any, *args: Any, **kwargs: Any) ->
         if failed is None:
             cfg = kwargs.get("cfg", next(iter(args), None))
             if isinstance(cfg, dict):  # Ultralytics looks into it before its rows are read
-                top.check(dict(cfg), RowError)
+                rows.read(deepcopy(cfg))
             raise
         raise RowError(_told(error, *failed, watched)) from error
     finally:

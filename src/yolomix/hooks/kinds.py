@@ -5,6 +5,7 @@ Ultralytics takes the task from the name of the head, and RT-DETR, YOLO-World an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -36,15 +37,26 @@ def guess_model_task(native: Callable[..., str], model: Any) -> str:
 
 
 def new(native: Callable[..., None], model: Any, cfg: str, *args: Any, **kwargs: Any) -> None:
-    """``Model._new``, which builds a model from a YAML; before that, the object becomes what the last row says."""
-    try:
-        # A graft leaves the head alone, so the base says enough.
-        head = _head(names.described(names.resolve(cfg).base))
-    except (OSError, ValueError):
-        head = None  # the native function meets the same, and what it raises is for the user
+    """``Model._new``, which builds a model from a YAML; before that, the object becomes what the last row says.
+
+    Raises:
+        ValueError: the last row is no head, and nobody says the task.
+    """
+    described: dict[str, Any] = {}
+    # What is wrong with the file the native function meets too, and what it raises is for the user.
+    with contextlib.suppress(OSError, ValueError):
+        described = names.described(names.resolve(cfg).base)  # a graft leaves the head alone, so the base says enough
+    head = _head(described)
     if head is not None:
         _become(model, head)
-    native(model, cfg, *args, **kwargs)
+    try:
+        native(model, cfg, *args, **kwargs)
+    except NotImplementedError as error:  # Ultralytics: no task
+        last = (described.get("head") or described.get("backbone") or ["nothing"])[-1]
+        raise ValueError(
+            f"{cfg}: its last row {last} is no head, so that nobody knows its task; a model ends in a row such as "
+            "[[15, 18, 21], 1, Detect, [nc]]"
+        ) from error
 
 
 def load(native: Callable[..., None], model: Any, *args: Any, **kwargs: Any) -> None:
@@ -60,6 +72,8 @@ def _head(described: Any) -> type[nn.Module] | None:
     try:
         name = described["head"][-1][2]
     except (TypeError, KeyError, IndexError):
+        return None
+    if not isinstance(name, str):
         return None
     if name in BLOCKS:
         return BLOCKS[name].cls
