@@ -16,6 +16,7 @@ from ultralytics.nn import tasks
 import yolomix
 from tests.hooks import blocks
 from yolomix.hooks import checkpoint
+from yolomix.host import weights
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
 
@@ -135,7 +136,7 @@ def rotten(file, name):
 
 
 def test_a_bit_that_fell_over_in_a_weight_is_found(tiny, tmp_path):
-    yolomix.YOLO(tiny).save(tmp_path / "a.pt")
+    weights.write(yolomix.YOLO(tiny).model, tmp_path / "a.pt")
     assert yolomix.YOLO(tmp_path / "a.pt").task == "detect"
     rotten(tmp_path / "a.pt", "archive/data/0")
     for open_it in (yolomix.YOLO, ultralytics.YOLO, yolomix.edit):
@@ -149,7 +150,7 @@ def test_a_file_saved_without_checksums_opens(tiny, tmp_path):
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:
-        yolomix.YOLO(tiny).save(tmp_path / "a.pt")
+        weights.write(yolomix.YOLO(tiny).model, tmp_path / "a.pt")
     finally:
         torch.serialization.set_crc32_options(before)
     assert yolomix.YOLO(tmp_path / "a.pt").task == "detect"
