@@ -154,8 +154,9 @@ def _predict(model: str) -> int:
 def _graft_and_save(model: str) -> int:
     """Write a checkpoint, name a graft into it, and read it again."""
     import yolomix
+    from yolomix.host import weights
 
-    yolomix.YOLO(model).save("base.pt")
+    weights.write(weights.from_yaml(model), "base.pt")
     made = yolomix.YOLO("base.pt+MLLABlock@1")
     return 0 if made.model is not None else 1
 

@@ -170,7 +170,7 @@ def _spawned(case: Case) -> list[Any]:
 def _program(case: Case, text: str) -> list[Any]:
     """What a program of its own says, a line for every answer; it ends well and without a word on stderr."""
     Path("program.py").write_text(text)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     done = subprocess.run([sys.executable, "program.py", repr(case)], env=env, capture_output=True, text=True)
     if done.returncode or "Traceback" in done.stderr:
         raise Bad(f"exit code {done.returncode}: {done.stderr[-1500:]}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
+import warnings
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from ultralytics.nn import tasks
@@ -47,3 +50,18 @@ def test_a_wrapper_around_ours_stays():
     hooks.join()
     assert tasks.BaseModel.fuse is around
     assert hooks.in_place(HOOK)
+
+
+def test_a_module_that_is_being_imported_is_wrapped_when_it_is_there(tiny, monkeypatch):
+    hook = next(hook for hook in hooks.HOOKS if hook.target == "generate_ddp_file")
+    module = ModuleType(hook.module)
+    module.__spec__ = SimpleNamespace(_initializing=True)
+    monkeypatch.setitem(sys.modules, hook.module, module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hooks.join()
+    module.generate_ddp_file = native = lambda trainer: "a file"
+    module.__spec__._initializing = False
+    tasks.yaml_model_load(tiny)
+    assert hooks.in_place(hook)
+    assert original.native(module, hook.target) is native

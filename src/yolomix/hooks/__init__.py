@@ -75,8 +75,10 @@ BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo
 def join() -> None:
     """Teach Ultralytics our blocks, now if it is loaded, else as soon as it is. Doing it twice changes nothing."""
     names = {hook.module for hook in HOOKS}
-    for name in names & sys.modules.keys():
-        _install(sys.modules[name])
+    for name in names:
+        module = _loaded(name)
+        if module is not None:
+            _install(module)
     # A watcher of an earlier copy of this module would ask this one for the module, and this one that, without end.
     sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_watcher(finder)]
     sys.meta_path.insert(0, _AfterImport(names))
@@ -189,12 +191,19 @@ def _wrapper(native: Callable[..., Any], ours: str) -> Callable[..., Any]:
 
 
 def _put_back() -> None:
-    """Wrap again what somebody unwrapped, as whoever replaces a function for a while does who began before us."""
+    """Wrap what is bare: somebody replaced it for a while and began before us, or was importing it when we came."""
     for hook in HOOKS:
-        module = sys.modules.get(hook.module)
+        module = _loaded(hook.module)
+        native = _found(module, hook.target) if module is not None else None
         placed = getattr(module, original.RECORD, {}).get(hook.target)
-        if module is not None and placed is not None and _is_bare(_found(module, hook.target), placed):
+        if module is not None and native is not None and (placed is None or _is_bare(native, placed)):
             _wrap(module, hook)
+
+
+def _loaded(name: str) -> ModuleType | None:
+    """A module that has been imported; None also while it is running, when it lacks what it will define."""
+    module = sys.modules.get(name)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
 def _is_ours(function: Any) -> bool:
