@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     print()
     for kind, count in counts:
         print(count)
-        if not (args.small or args.most) and report.is_full(kind, count):
+        if not (args.small or args.most) and report.is_worth_keeping(kind, count):
             report.keep(kind, count, args.seed)
     return 1 if any(count.bad for _, count in counts) else 0
 

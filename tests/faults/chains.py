@@ -154,14 +154,14 @@ def _absolute(rows: list[Any]) -> list[Any]:
 def _told_again(case: Case, change: Any) -> None:
     """The same chain, written as a name and read again."""
     import yolomix
-    from yolomix.surgery import grammar
+    from yolomix.surgery import grammar, writing
 
     parts = []
     for graft in case["grafts"]:
         at = graft["at"] if isinstance(graft["at"], list) else [graft["at"]]
         rest = {name: graft[name] for name in ("n", "mode")}
         parts.append(grammar.Part(graft["block"], tuple(map(str, at)), tuple(graft["args"]), **rest))
-    text = grammar.written(parts)
+    text = writing.written(parts)
     if yolomix.edit(f"base.pt{text}").graph.rows != change.graph.rows:
         raise Bad(f"the name {text} gives other rows than the calls")
 

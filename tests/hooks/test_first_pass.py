@@ -216,3 +216,12 @@ def test_a_file_that_is_none_says_its_name(text, words, tmp_path, monkeypatch):
         yolomix.YOLO("yolo0n-odd.yaml")
     assert words in str(error.value)
     assert "yolo0n-odd.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [[float("inf"), 1.0, 64], [1.0, float("nan"), 64]])
+def test_a_scale_that_is_no_number_to_count_with_is_told_with_the_row(scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"nc": 2, "scales": {"n": scale}, "backbone": [[-1, 2, "C2f", [16]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(rows))
+    with pytest.raises(ValueError, match=r"odd\.yaml"):
+        yolomix.YOLO("odd.yaml")

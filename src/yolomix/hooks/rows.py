@@ -23,7 +23,8 @@ from yolomix.surgery import csp
 LOGGER = logging.getLogger("yolomix")
 SAID = "said"  # the key under which `chain` gives the texts of the rows, of which it makes others
 WIDTH = 64  # a first argument this large looks like the channels that rows of Ultralytics begin with
-CONSTRUCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, RuntimeError)
+# OverflowError and ZeroDivisionError are ArithmeticErrors: a scale of infinity, groups of 0.
+CONSTRUCTION = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
 
 
 class RowError(ValueError):

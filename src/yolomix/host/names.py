@@ -192,7 +192,7 @@ def _native() -> Callable[..., dict[str, Any]]:
 def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[str, Any]:
     try:
         return _read(name, lambda: native(name))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, AssertionError) as error:  # AssertionError: another suffix
         raise FileNotFoundError(
             f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix, which has "
             f"{', '.join(near(str(name)) or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
