@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel
 
