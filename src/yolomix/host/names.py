@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from yolomix import models
-from yolomix.host import original
+from yolomix.host import backbone, original
 from yolomix.nn import origins
 from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
@@ -124,6 +124,7 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
     origins.say_all(model, str(name))  # a person named the file, and the file names its blocks
+    model = backbone.spread(model)
     if found.scale:
         model = {**model, "scale": found.scale}
     return {"scale": "", **model, "yaml_file": str(name)}
