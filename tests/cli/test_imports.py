@@ -97,4 +97,4 @@ def test_workers_import_what_the_command_line_named(write: Write, tmp_path):  # 
     text = script.read_text()
     compile(text, "script", "exec")
     assert "    import yx_cli\n" in text
-    assert "    yolomix.nn.origins.recall(*('Told', 'yx_cli', 'Gate', 'c'))\n" in text
+    assert "    from yolomix.nn import origins; origins.recall(*('Told', 'yx_cli', 'Gate', 'c'))\n" in text

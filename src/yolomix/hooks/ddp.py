@@ -29,8 +29,8 @@ def generate_ddp_file(native: Callable[..., str], trainer: Any) -> str:
         raise RuntimeError(
             f"cannot make DDP workers know yolomix: the script {file} of this Ultralytics has no {MAIN!r}"
         )
-    lines = ["import sys", f"sys.path = {sys.path!r}", *(f"import {name}" for name in ("yolomix.nn", *origins.homes()))]
-    lines += [f"yolomix.nn.origins.recall(*{told})" for told in origins.told()]
+    lines = ["import sys", f"sys.path = {sys.path!r}", *(f"import {name}" for name in ("yolomix", *origins.homes()))]
+    lines += [f"from yolomix.nn import origins; origins.recall(*{told})" for told in origins.told()]
     ours = "".join(f"    {line}\n" for line in lines)
     files.write_text(file, text.replace(MAIN, MAIN + ours, 1))
     return file
