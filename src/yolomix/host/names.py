@@ -123,8 +123,9 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
         raise ValueError(
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
-    origins.say_all(model, str(name))  # a person named the file, and the file names its blocks
-    model = backbone.spread(model)
+    if found.kind is Kind.YAML and found.file is not None:  # somebody's file, and the file names its blocks
+        origins.say_all(model, str(name))
+        model = backbone.spread(model)
     if found.scale:
         model = {**model, "scale": found.scale}
     return {"scale": "", **model, "yaml_file": str(name)}
