@@ -29,7 +29,7 @@ RULES = {
     ),
     "c c": ("iRMB"),
     "c (c2)": ("CrissCrossAttention ShuffleAttention SEAttention SKAttention ECAAttention MHSA CBAM"),
-    "c1": ("Transpose IFM SCConv DownsampleConv ShapeAlignConv Light_HGBlock"),
+    "c1": ("Transpose IFM SCConv DownsampleConv ShapeAlignConv"),
     "c1 c2": ("SNI IEMA"),
     "c1 c2 n": ("MobileOne MobileOne_origin"),
     "ch c2": ("SimFusion_3in ScalSeq HRIF"),
@@ -65,7 +65,7 @@ def enter(package: Path) -> set[str]:
     entered = set()
     for name, rule in rules(source).items():
         cls = classes.get(name)
-        if not isinstance(cls, type) or hasattr(tasks, name):
+        if not callable(cls) or hasattr(tasks, name):
             continue
         try:
             yolomix.register(cls, rule=rule, name=name)
@@ -88,6 +88,7 @@ def rules(source: str) -> dict[str, str | None]:
     for rule, names in RULES.items():
         found.update(dict.fromkeys(names.split(), rule))
     found.update(dict.fromkeys(HEADS))
+    found.update(dict.fromkeys(_backbones(parser), ""))
     return found
 
 
@@ -95,6 +96,12 @@ def _names(parser: str, variable: str) -> list[str]:
     inside = re.search(rf"{variable} = frozenset\(.*?\{{(.*?)\}}", parser, re.DOTALL)
     assert inside is not None, f"the collection's parser has no {variable}"
     return re.findall(r"(?<![\w.])[A-Za-z_]\w*(?![\w.])", inside[1])
+
+
+def _backbones(parser: str) -> list[str]:
+    """Functions that make a whole backbone: those after whose call the parser reads ``width_list``."""
+    branches = re.findall(r"m in \{([^}]*)\}:\s+m = m\(\*args\)\s+c2 = m\.width_list", parser)
+    return re.findall(r"\w+", branches[0]) if branches else []
 
 
 def _extend(module: ModuleType, file: Path) -> None:

@@ -16,7 +16,8 @@ from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 
-from tests.tiny import ROOT
+from tests.brought import GATE, Write, write  # noqa: F401
+from tests.tiny import ROOT, TINY
 from yolomix.hooks import ddp
 
 OLDEST = ultralytics.__version__.startswith("8.3.")
@@ -71,6 +72,14 @@ def test_from_a_packaged_yaml(settings, env, tmp_path, monkeypatch):
 def test_from_a_checkpoint(trained, settings, env, tmp_path, monkeypatch):
     started(str(trained), settings, env, tmp_path, monkeypatch)
     check(tmp_path, "HaloAttention", "C2PSAMLLA", "MLLAttention")
+
+
+def test_from_a_row_that_names_a_class_with_its_module(write: Write, settings, env, monkeypatch):  # noqa: F811
+    folder = write("yx_workers.py", GATE).parent
+    write("yolo0-own.yaml", TINY.replace("HaloAttention, [2, 1, 8, 2]", "yx_workers.Gate, [0.25]"))
+    script = started("yolo0n-own.yaml", settings, env, folder, monkeypatch)
+    check(folder, "MLLAttention")
+    assert "import yolomix" in script
 
 
 NODE = """

@@ -10,6 +10,7 @@ import pytest
 import torch
 import ultralytics
 from torch import Tensor, nn
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 
 import yolomix
@@ -317,8 +318,93 @@ def test_somebodys_c3k2_is_given_what_ultralytics_gives_its_own(scale, c3k):
 
 
 def test_a_row_at_the_end_may_be_any_block():
-    from ultralytics.nn import tasks
-
     d = description(head=[[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Fold", []]])
     layers, _ = tasks.parse_model(d, ch=3, verbose=False)
     assert type(layers[-1]) is Fold
+
+
+@pytest.mark.skipif(not hasattr(tasks, "SAFE_LOAD"), reason="ULTRALYTICS_SAFE_LOAD came with Ultralytics 8.4")
+def test_under_safe_load_a_module_has_to_be_named_and_nothing_is_imported(own, monkeypatch):
+    file = weights.write(yolomix.YOLO(own).model, "own.pt")
+    for name in [name for name in BLOCKS if "yx_own" in name]:
+        del BLOCKS[name]
+    del sys.modules["yx_own"], origins.BROUGHT["yx_own"]
+    monkeypatch.setattr(tasks, "SAFE_LOAD", True)
+    with pytest.raises(
+        TypeError, match=r"it refers to yx_own.Gate, which .* name it: import=yx_own on the command line"
+    ):
+        weights.read(file)
+    assert "yx_own" not in sys.modules
+    origins.bring("yx_own")
+    assert type(weights.read(file).model[2]).__module__ == "yx_own"
+
+
+def test_the_rows_of_a_checkpoint_import_nothing(own):
+    model = yolomix.YOLO(own).model
+    model.yaml["imports"] = ["yx_evil"]
+    model.yaml["backbone"].append([-1, 1, "yx_evil.Gate", []])
+    Path("yx_evil.py").write_text("raise SystemExit('it ran')")
+    file = weights.write(model, "own.pt")
+    with pytest.raises(RowError, match=r"yx_evil.Gate is not known"):
+        DetectionModel(weights.read(file).yaml, verbose=False)
+    with pytest.raises(ValueError, match=r"yx_evil.Gate is not known"):
+        yolomix.edit(file)
+    assert "yx_evil" not in sys.modules
+
+
+class Pyramid(nn.Module):
+    """A backbone that gives maps of strides 4, 8 and 16, told nothing."""
+
+    def __init__(self, width=8, read=3):
+        super().__init__()
+        self.stem = nn.Conv2d(read, width, 4, 4)
+        self.stages = nn.ModuleList(nn.Conv2d(width * 2**k, width * 2 ** (k + 1), 2, 2) for k in range(2))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
+
+
+def pyramid(width: int = 8) -> nn.Module:
+    """As timm and papers make backbones."""
+    return Pyramid(width)
+
+
+BACKBONE = """
+nc: 2
+backbone:
+  - [-1, 1, NAME, [16]]
+  - [-1, 1, Conv, [32, 3, 2]] # 5
+head:
+  - [[3, 4, 5], 1, Detect, [nc]]
+"""
+
+
+@pytest.mark.parametrize("name", ["Pyramid", "pyramid"])
+def test_a_backbone_in_one_row_gives_the_layers_up_to_4(name, write: Write):  # noqa: F811
+    yolomix.register({"Pyramid": Pyramid, "pyramid": pyramid}[name], rule="")
+    write("yolo0n-whole.yaml", BACKBONE.replace("NAME", name))
+    model = yolomix.YOLO("yolo0n-whole.yaml").model
+    assert [type(layer).__name__ for layer in model.model] == ["Pyramid", *["OneMap"] * 4, "Conv", "Detect"]
+    assert [layer.index for layer in model.model[1:5]] == [0, 0, 1, 2]
+    assert model.stride.tolist() == [8, 16, 32]
+    assert model.model[5].conv.in_channels == 64
+    again = DetectionModel(model.yaml, verbose=False)  # the rows are said now
+    assert len(again.model) == len(model.model)
+    grafted = yolomix.graft("yolo0n-whole.yaml", "MLLABlock", at=4).apply("grafted.yaml")
+    assert [row[2] for row in yolomix.YOLO(grafted.yaml).model.yaml["backbone"]].count("OneMap") == 4
+
+
+def test_a_function_needs_its_rule_said():
+    with pytest.raises(TypeError, match=r'which channels pyramid\(width\) takes .* register\(pyramid, rule="c"\)'):
+        yolomix.register(pyramid)
+
+
+def test_only_the_first_row_may_give_several_maps():
+    yolomix.register(Pyramid, rule="")
+    with pytest.raises(
+        RowError, match=r"my.yaml, row 2 .*: it gives 3 feature maps, which only the first row of a model"
+    ):
+        built([0, 1, "Pyramid", [8, 16]], yaml_file="my.yaml")

@@ -58,6 +58,8 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
         if not isinstance(last[3], Noted):
             last[3] = Noted(last[3], channels.note)
         layers, save = native(d, ch=ch, verbose=verbose)
+        if channels.fault is not None:
+            raise channels.fault
         if d.get("activation"):
             Conv.default_act = common.Conv.default_act = _activation(layers)
         for i, row in ours.items():
@@ -73,7 +75,7 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
 
 def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
     """``BaseModel.fuse``, which also fuses what our blocks, or modules inside them, can fuse themselves."""
-    classes = tuple({block.cls for block in registry.BLOCKS.values()})
+    classes = tuple({block.cls for block in registry.BLOCKS.values() if isinstance(block.cls, type)})
     inside: dict[nn.Module, None] = {}  # in order, and a module inside two blocks once
     for block in model.modules():
         if isinstance(block, classes):
@@ -98,6 +100,11 @@ def _stand_in(row: Row, channels: Channels) -> list[Any]:
         return [f, n, "nn.Identity", []]
     if rule.gives_width:
         return [Sources(f) if isinstance(f, list) else f, n, "Conv", [row.width, 1]]
+    if row.i == 0:  # a backbone may give several maps, which Ultralytics knows of CBLinear
+        measured = channels.measure(row, [channels.image])
+        if isinstance(measured, list):
+            return [f, n, "CBLinear", [measured]]
+        return [f, n, "ResNetLayer", [1, measured, 1, True]]
     return [f, n, "ResNetLayer", Noted([], lambda ch: [1, channels.measure(row, ch), 1, True])]
 
 

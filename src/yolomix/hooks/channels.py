@@ -10,13 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from yolomix.hooks.rows import Row
+from yolomix.hooks.rows import Row, RowError
+from yolomix.nn import trial
 from yolomix.nn.rules import Read
-
-SIDE = 32  # height and width, in positions, of the feature map that a block is measured on
 
 
 class Noted(list[Any]):
@@ -60,11 +56,13 @@ class Channels:
         image: of the image.
         layers: of the output of every layer; Ultralytics appends to this very list.
         untried: layers whose blocks could not be measured; they are taken to keep the channels of their last input.
+        fault: what is wrong with a row, found while it was measured.
     """
 
     image: int
     layers: list[Any] = field(default_factory=list)
     untried: set[int] = field(default_factory=set)
+    fault: RowError | None = None
 
     def note(self, ch: list[Any]) -> list[Any]:
         """Keep Ultralytics' own list; no arguments."""
@@ -80,28 +78,16 @@ class Channels:
         found = [self.given(f if f >= 0 else row.i + f) for f in row.sources]
         return found if isinstance(row.f, list) else found[0]
 
-    def measure(self, row: Row, ch: list[Any]) -> int:
-        """Of what the block of a row gives, tried on feature maps of one size."""
+    def measure(self, row: Row, ch: list[Any]) -> int | list[int]:
+        """Of what the block of a row gives, tried on feature maps of one size; of every map if it gives several."""
         self.layers = ch
         read = self.read(row)
-        measured = _measured(row, read)
+        measured = trial.gives(row.block, read, row.options, row.named)
         if measured is None:
             self.untried.add(row.i)
             measured = read[-1] if isinstance(read, list) else read
+        if isinstance(measured, list) and row.i > 0:
+            # Raised later: Ultralytics suppresses a ValueError where it resolves arguments.
+            self.fault = row.error(f"it gives {len(measured)} feature maps, which only the first row of a model can")
+            return measured[-1]
         return measured
-
-
-@torch.no_grad()
-def _measured(row: Row, read: Read) -> int | None:
-    """The channels of a block's output, None if it cannot be tried: it may need maps of several sizes."""
-    for device in ("meta", "cpu"):
-        with torch.random.fork_rng(devices=[]), torch.device(device):
-            try:
-                block = row.block.make(read, args=row.options, named=row.named).eval()
-                maps = [torch.zeros(1, c, SIDE, SIDE) for c in (read if isinstance(read, list) else [read])]
-                y = block(maps if isinstance(read, list) else maps[0])
-            except Exception:  # noqa: BLE001, anybody's block; the row's own error comes when it is built
-                continue
-        if isinstance(y, Tensor) and y.ndim == 4:
-            return y.shape[1]
-    return None

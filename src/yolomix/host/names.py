@@ -25,13 +25,12 @@ from typing import Any
 import yaml
 
 from yolomix import models
-from yolomix.host import original
+from yolomix.host import backbone, original
 from yolomix.nn import origins
 from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
 
 YAML, CHECKPOINT = (".yaml", ".yml"), ".pt"
-DOTTED = re.compile(r"(?<![\w.])(?!nn\.|torchvision\.)[^\W\d]\w*\.[^\W\d]")  # a name with its module, perhaps
 
 
 class Kind(StrEnum):
@@ -123,8 +122,9 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
         raise ValueError(
             f"{name} is no model YAML: it needs 'backbone' and 'head', each a list of rows, and has {has or 'nothing'}"
         )
-    if model.get(origins.IMPORTS) or DOTTED.search(f"{model['backbone']} {model['head']}"):
-        origins.say_all(model, str(name))  # a person named the file, and the file names its blocks
+    if found.kind is Kind.YAML and found.file is not None:  # somebody's file, and the file names its blocks
+        origins.say_all(model, str(name))
+        model = backbone.spread(model)
     if found.scale:
         model = {**model, "scale": found.scale}
     return {"scale": "", **model, "yaml_file": str(name)}

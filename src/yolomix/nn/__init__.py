@@ -7,7 +7,7 @@ torch.Size([1, 32, 20, 20])
 """
 
 from yolomix.nn import origins as origins
-from yolomix.nn.gate import Chain, SameWidth, ZeroGate
+from yolomix.nn.gate import Chain, OneMap, SameWidth, ZeroGate
 from yolomix.nn.halonet import HaloAttention
 from yolomix.nn.mamba_yolo import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
 from yolomix.nn.mambairv2 import ASSG, ASSGroup
@@ -25,6 +25,7 @@ __all__ = [
     "MLLABlock",
     "MLLAttention",
     "MambaLayer",
+    "OneMap",
     "SameWidth",
     "SimpleStem",
     "VMambaBlock",

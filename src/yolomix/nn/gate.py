@@ -97,6 +97,26 @@ class ZeroGate(SameWidth):
         return torch.lerp(x, y, self.gate.to(x.dtype)[:, None, None])  # exact at both ends
 
 
+@register(rule="", source="yolomix: one of the feature maps that a backbone gives")
+class OneMap(nn.Module):
+    """One of the feature maps that the layer before it gives as a list.
+
+    >>> OneMap(1)([torch.zeros(1, 8, 4, 4), torch.zeros(1, 16, 2, 2)]).shape
+    torch.Size([1, 16, 2, 2])
+
+    Args:
+        index: which one, from 0 on.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """List of maps (B, C, H, W) of any sizes -> one of them."""
+        return maps[self.index]
+
+
 class Chain(nn.Sequential):
     """Several rows in one: what a graft with ``mode="wrap"`` makes, so that no other layer changes its index.
 

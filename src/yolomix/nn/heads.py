@@ -21,7 +21,7 @@ def parent(cls: type) -> type[nn.Module] | None:
     >>> parent(nn.Linear) is None
     True
     """
-    if cls.__module__ == HOME:
+    if not isinstance(cls, type) or cls.__module__ == HOME:
         return None
     for base in cls.__mro__:
         if base.__module__ == HOME:

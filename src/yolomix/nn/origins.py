@@ -237,7 +237,7 @@ def _look(name: str) -> None:
     """Enter a name that is not known: an installed package's, a class of a module that was named or is imported."""
     enter_installed()
     for module in [] if name in BLOCKS else BROUGHT.values():
-        if isinstance(getattr(module, name, None), type):
+        if getattr(getattr(module, name, None), "__module__", "") == module.__name__:  # not what it imports
             cls = _class_of(module, name)
             registry.enter(Block(name, cls, heads.rule(cls), "", module.__name__))
             return

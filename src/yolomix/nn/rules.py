@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
@@ -89,7 +90,7 @@ class ChannelRule:
         return rule
 
     @classmethod
-    def of(cls, block: type[nn.Module], text: str | None = None) -> ChannelRule:
+    def of(cls, block: Callable[..., nn.Module], text: str | None = None) -> ChannelRule:
         """The rule that was said, if it fits the constructor, or the one that its parameters' names say.
 
         >>> class Widen(nn.Module):
@@ -102,20 +103,23 @@ class ChannelRule:
         TypeError: which channels Identity(args, kwargs) takes cannot be read from the names of its parameters...
 
         Args:
-            block: the class.
+            block: the class, or a function that makes a module, whose rule has to be said.
             text: the rule, where the names of the parameters do not say it; None reads it from them.
 
         Raises:
-            TypeError: not a module class, or no rule, or one that does not fit.
+            TypeError: neither of the two, or no rule, or one that does not fit.
             ValueError: the text is no rule.
         """
-        if not (isinstance(block, type) and issubclass(block, nn.Module)):
-            raise TypeError(f"a block is a class derived from torch.nn.Module, got {block!r}")
+        is_class = isinstance(block, type) and issubclass(block, nn.Module)
+        if not is_class and not inspect.isfunction(block):
+            raise TypeError(
+                f"a block is a class derived from torch.nn.Module, or a function that makes one, got {block!r}"
+            )
         parameters = list(inspect.signature(block).parameters.values())
         positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         shown = f"{block.__name__}({', '.join(p.name for p in parameters)})"
         if text is None:
-            found = _read(positional)
+            found = _read(positional) if is_class else None
             if found is None:
                 raise TypeError(
                     f"which channels {shown} takes cannot be read from the names of its parameters. Say it where the "
