@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -29,16 +28,16 @@ def start(act: Callable[[], Any]) -> tuple[int, int]:
     if pid:
         os.close(write)
         return pid, read
-    try:
+    try:  # whatever happens here, this process must not go on as the one that forked it
         os.close(read)
-        answer = {"value": act()}
-    except BaseException as error:  # noqa: BLE001  the other process judges
-        answer = {"error": judge.described(error), "ours": judge.is_ours(error)}
-        traceback.print_exc()
-    with contextlib.suppress(BaseException):
+        try:
+            answer = {"value": act()}
+        except BaseException as error:  # noqa: BLE001  the other process judges
+            answer = {"error": judge.described(error), "ours": judge.is_ours(error)}
         os.write(write, json.dumps(answer)[:60_000].encode())
         sys.stdout.flush()
-    os._exit(0)
+    finally:
+        os._exit(0)
 
 
 def result(started: tuple[int, int], wall: float = 60.0) -> Any:
