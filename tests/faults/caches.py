@@ -187,7 +187,7 @@ AROUND: dict[str, tuple[Callable[[Path], Any], bool]] = {
     "read-only": (_read_only, False),
     "files forbidden": (_files_forbidden, False),
     "a file instead": (_file_instead, False),
-    "no room": (_no_room, True),
+    "no room": (_no_room, False),
     "left behind": (_left_behind, True),
 }
 
