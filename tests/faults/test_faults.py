@@ -9,6 +9,8 @@ import subprocess
 import sys
 import warnings
 
+import pytest
+
 from tests.faults import campaign, forking, kinds, report
 from tests.faults.campaign import Run
 from tests.faults.kind import Bad, Kind, Limits
@@ -28,6 +30,13 @@ def faults(*args: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+# Until its parts are cut to 90 seconds together: as they are they take minutes.
+heavy = pytest.mark.skipif(
+    os.environ.get("YOLOMIX_TEST_FULL") != "1", reason="the campaign's small part did not run: YOLOMIX_TEST_FULL=1"
+)
+
+
+@heavy
 def test_the_small_part_of_every_kind():
     code, said = faults("--small", "--seed", "1")
     assert code == 0, said[-6000:]
@@ -37,6 +46,7 @@ def test_the_small_part_of_every_kind():
         warnings.warn(line, stacklevel=1)  # into the summary
 
 
+@heavy
 def test_every_kind_finds_what_is_planted():
     code, said = faults("--plants", "--seed", "1")
     assert code == 0, said[-6000:]
