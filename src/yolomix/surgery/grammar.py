@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolomix.nn.registry import BLOCKS
-
 SUFFIXES = (".yaml", ".yml", ".pt")
 MODES = ("after", "wrap", "replace")
 WORDS = (*MODES, "plain")
@@ -186,6 +184,8 @@ class _Reader:
         outer = self.match(BLOCK)
         if outer is None:
             raise self.error("the name of a block")
+        from yolomix.nn.registry import BLOCKS  # only now: help reads this file, and must not wait for torch
+
         inside = None
         if outer not in BLOCKS:
             inside = self.match(rf"\((?!(True|False|None|true|false|null)\)){BLOCK}\)")
