@@ -18,7 +18,7 @@ from tests.brought import GATE, Write, write  # noqa: F401
 from tests.tiny import TINY, description
 from yolomix.hooks.rows import RowError
 from yolomix.host import weights
-from yolomix.nn import origins
+from yolomix.nn import origins, trial
 from yolomix.nn.registry import BLOCKS, find
 from yolomix.planning import EditedModel
 
@@ -156,11 +156,22 @@ def test_a_width_that_rows_have_and_the_class_does_not_take():
     assert (layer.depthwise.in_channels, layer.depthwise.kernel_size) == (16, (5, 5))
 
 
-def test_building_measured_blocks_leaves_the_random_state_of_others_alone():
-    torch.manual_seed(0)
-    plain = built([-1, 1, "Sharpen", []])[0].conv.weight
-    torch.manual_seed(0)
-    assert torch.equal(built([-1, 1, "nn.Identity", []])[0].conv.weight, plain)
+class OnlyOnCpu(nn.Module):
+    """Cannot be tried on the meta device, and draws a random number when it is built."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = torch.rand(1).item()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x], 1) * self.start
+
+
+def test_trying_a_block_leaves_the_random_state_alone():
+    yolomix.register(OnlyOnCpu, rule="")
+    state = torch.get_rng_state()
+    assert trial.gives(find("OnlyOnCpu"), 8, [], {}) == 16
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(
