@@ -206,7 +206,7 @@ def _say_nothing() -> None:
 
 KIND = Kind(
     name="images",
-    tries="pictures and arrays that no camera makes, by prediction and up to the first batch of a training",
+    tries="images and arrays that no camera makes, by prediction and up to the first batch of a training",
     figure="predicted with finite boxes, left out with a warning, or refused with the reason; 20 s, 4 GiB",
     check=check,
     target=600,
