@@ -49,8 +49,9 @@ TASKS = ("", "-seg", "-pose", "-obb", "-cls")
 ARGUMENTS = {"HaloAttention": (2, 1)}
 SHRINKING = ("SimpleStem", "VisionClueMerge")  # halve or quarter the feature map, which a graft has to refuse
 HOLDERS = ("SameWidth", "ZeroGate")  # need a block of their own
-EVERY = sorted({b.cls: b.name for b in BLOCKS.values() if b.cls.__module__.startswith("yolomix.")}.values())
-GRAFTED = [name for name in EVERY if name not in (*SHRINKING, *HOLDERS)]
+READS_LISTS = ("OneMap",)  # of feature maps
+EVERY = sorted({block.cls: block.name for block in BLOCKS.values() if block.is_ours}.values())
+GRAFTED = [name for name in EVERY if name not in (*SHRINKING, *HOLDERS, *READS_LISTS)]
 
 
 class Cheap(nn.Module):
@@ -184,7 +185,7 @@ def test_blocks_that_change_the_size_are_refused(block: str) -> None:
 @pytest.mark.skipif(ultralytics.__version__.startswith("8.3."), reason="Ultralytics 8.3 ships fewer models")
 def test_the_matrix_is_whole() -> None:
     """Nothing that is registered, and no family or task, is left out without a word."""
-    assert {*GRAFTED, *SHRINKING, *HOLDERS} == {*EVERY}
+    assert {*GRAFTED, *SHRINKING, *HOLDERS, *READS_LISTS} == {*EVERY}
     assert len(pairs()) == len(FAMILIES) * len(TASKS)
     assert {f"{name}.yaml" for name in HEAVY} <= {*YAMLS}
     assert len(YAMLS) >= 66

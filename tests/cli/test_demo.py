@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,38 @@ def test_one_table(run, tmp_path, capsys):
     assert "processor AMD EPYC (znver4, x86_64), AVX-512" in text
     assert "noise" not in text
     assert (out / verb.LOG).read_text() == "noise of Ultralytics\n"
+
+
+def test_lines_of_progress_where_there_is_no_terminal(monkeypatch, tmp_path, capsys):
+    """The first at once, then more while a step takes long."""
+    monkeypatch.setattr(verb, "INTERVAL", 0.01)
+
+    def slow(out, seed, epochs, progress):
+        progress(30, 60, "training, epoch 1 of 2")
+        said, wait = "", threading.Event()
+        while said.count("step 30 of 60") < 3:
+            wait.wait(0.01)
+            said += capsys.readouterr().err
+        return OUTCOME
+
+    monkeypatch.setattr(demo, "run", slow)
+    assert main(["demo", f"out={tmp_path}"]) == DONE
+
+
+def test_the_first_line_comes_before_anything_slow_is_loaded(tmp_path):
+    code = """
+import sys
+from yolomix.cli import main
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise SystemExit("torch is asked for")
+sys.meta_path.insert(0, Refusing())
+main(["demo", "out=demo"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "0 s  " in done.stderr
+    assert "torch is asked for" in done.stderr
 
 
 def test_json_for_programs(run, tmp_path, capsys):

@@ -228,7 +228,12 @@ def _call_classes() -> None:
 
     from yolomix.hooks import checkpoint
 
-    checkpoint._no_constructors = contextlib.nullcontext
+    @contextlib.contextmanager
+    def _allowed():
+        checkpoint.allow_classes()
+        yield
+
+    checkpoint._restricted = _allowed
 
 
 def _addresses_stay() -> None:

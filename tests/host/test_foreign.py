@@ -85,6 +85,14 @@ def test_a_checkpoint_of_the_fork_becomes_our_model(
     assert "DropPath" in said
 
 
+def test_what_this_process_allowed_to_be_constructed_is_not(saved):
+    """Safe loading allows its classes for the life of the process."""
+    torch.serialization.add_safe_globals([tasks.DetectionModel])
+    found = foreign.read(saved(model_t()))
+    assert "ultralytics.nn.tasks.DetectionModel" in found.stand_ins
+    assert tasks.DetectionModel in torch.serialization.get_safe_globals()
+
+
 def test_ultralytics_opens_it_like_any_checkpoint(saved: Callable[..., Path]) -> None:
     file = saved(model_t())
     checkpoint, name = tasks.torch_safe_load(str(file))

@@ -1,11 +1,13 @@
-"""The verb ``demo``: a progress bar while it works, then one table."""
+"""The verb ``demo``: progress while it works, on a terminal as a bar, elsewhere as lines; then one table."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,10 @@ from yolomix.host import offline
 from yolomix.host.streams import output_to
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from yolomix.demo import Exported, Outcome
 
 LOG = "ultralytics.log"
+INTERVAL = 8.0  # seconds between lines of progress
 
 
 def demo(*, seed: int, epochs: int, out: str | Path) -> Answer:
@@ -31,18 +32,19 @@ def demo(*, seed: int, epochs: int, out: str | Path) -> Answer:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is loaded, which is next
     started = time.perf_counter()
-    from yolomix import demo as job
-
-    offline.prepare()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOG).open("w", encoding="utf-8") as log, _bar() as bar, output_to(log), redirect_stderr(log):
-        task = bar.add_task("starting", total=None)
+    with (
+        (out / LOG).open("w", encoding="utf-8") as log,
+        _bar() if sys.stderr.isatty() else _lines_of_progress() as progress,
+        output_to(log),
+        redirect_stderr(log),
+    ):
+        progress(0, 1, "loading PyTorch and Ultralytics")
+        from yolomix import demo as job
 
-        def _progress(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        outcome = job.run(out, seed, epochs, _progress)
+        offline.prepare()
+        outcome = job.run(out, seed, epochs, progress)
     seconds = time.perf_counter() - started
     title = f"yolo11n-mlla from scratch on the sample dataset: seed {seed}, {epochs} epochs"
     data = {"verb": "demo", **outcome.to_dict(), "total_seconds": seconds}
@@ -89,9 +91,37 @@ def _fault(onnx: Exported) -> str:
     return ""
 
 
-def _bar() -> Progress:
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar that is redrawn all the time."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False)
+    with Progress(*columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
+@contextmanager
+def _lines_of_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A line at once and every ``INTERVAL`` seconds, also while one step takes longer than that."""
+    stream, started = sys.stderr, time.monotonic()
+    state, over = ["starting"], threading.Event()
+
+    def _write() -> None:
+        while True:
+            print(f"{time.monotonic() - started:4.0f} s  {state[0]}", file=stream, flush=True)
+            if over.wait(INTERVAL):
+                return
+
+    def _progress(done: int, total: int, what: str) -> None:
+        state[0] = f"{what}, step {done} of {total}" if total > 1 else what
+
+    writer = threading.Thread(target=_write, daemon=True)
+    writer.start()
+    try:
+        yield _progress
+    finally:
+        over.set()
+        writer.join()

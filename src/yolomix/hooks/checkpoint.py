@@ -25,7 +25,6 @@ from yolomix.host import contents, entry, foreign
 from yolomix.nn import origins
 from yolomix.nn.registry import BLOCKS
 
-_LOADING = threading.RLock()  # one weights-only loading at a time exchanges the constructor
 NEEDED = "a checkpoint is a file that training wrote (last.pt, best.pt) or model.save(...)"
 
 
@@ -50,8 +49,7 @@ def torch_safe_load(
         )
     nothing_is_called: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
-        allow_classes()
-        nothing_is_called = _no_constructors()
+        nothing_is_called = _restricted()
     try:
         with nothing_is_called:
             checkpoint, file = native(weight, *args, **kwargs)
@@ -79,13 +77,14 @@ def torch_safe_load(
 
 
 @contextlib.contextmanager
-def _no_constructors() -> Iterator[None]:
-    """Refuse to construct a module while a checkpoint is read in this thread.
+def _restricted() -> Iterator[None]:
+    """Allow our classes, and refuse to construct a module while a checkpoint is read in this thread.
 
     ``torch.save`` writes the state of a module, never a call of its class. PyTorch's weights-only loading makes such a
     call for any class that is allowed, and some classes fetch weights or evaluate text in their constructor.
     """
-    with _LOADING:
+    with contents.LOADING:
+        allow_classes()
         native, thread = nn.Module.__init__, threading.get_ident()
 
         def _init(module: nn.Module, *args: Any, **kwargs: Any) -> None:

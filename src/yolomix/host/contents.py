@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from ultralytics.nn import tasks
 
 from yolomix.host.fork_rows import shown
 
+# One weights-only loading at a time: what PyTorch may construct in it is one list for the whole process.
+LOADING = threading.RLock()
 BLOCK = 1 << 20  # bytes that are read at once
 COUNTS = ("nc", "nl", "no", "reg_max")  # attributes of a detection head
 

@@ -136,6 +136,11 @@ def checkpoint(file: str | Path) -> dict[str, Any]:
 def read(file: str | Path) -> Foreign:
     """The tensors and plain data of a checkpoint of the fork; arguments and errors as in :func:`checkpoint`."""
     _check_packing(file)
+    with _nothing_allowed():
+        return _read(file)
+
+
+def _read(file: str | Path) -> Foreign:
     with _reading(file):
         unsafe = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
     if refused := [name for name in unsafe if not name.startswith(KNOWN) and name not in KNOWN_NAMES]:
@@ -177,6 +182,21 @@ def _check_packing(file: str | Path) -> None:
             raise ValueError("entries are compressed")
         if len({entry.filename for entry in entries}) < len(entries):
             raise ValueError("two entries have one name")
+
+
+@contextlib.contextmanager
+def _nothing_allowed() -> Iterator[None]:
+    """Take back, for a while, what this process has allowed weights-only loading to construct.
+
+    Ultralytics' safe loading allows its classes for the life of the process, and an allowed class gets no stand-in.
+    """
+    with contents.LOADING:
+        allowed = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        try:
+            yield
+        finally:
+            torch.serialization.add_safe_globals(allowed)
 
 
 @contextlib.contextmanager
