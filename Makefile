@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
 
 # Tests of what depends on the version of Ultralytics.
-HOOK_TESTS := build names optimizer join checkpoint nonfinite ddp life heads kinds csp
+HOOK_TESTS := build names optimizer join checkpoint nonfinite ddp life heads kinds csp own_blocks first_pass
 
 # Nothing here may call home, install behind your back, or spin on a shared machine.
 export YOLO_OFFLINE ?= true
@@ -39,7 +39,8 @@ tests: $(READY)
 oldest: $(OLDEST)/.ready
 	if test -d $(OLDEST)/ultralytics; then \
 		PYTHONPATH=$(CURDIR)/$(OLDEST) YOLO_CONFIG_DIR=$(CURDIR)/$(OLDEST)/config \
-		$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal $(patsubst %,tests/hooks/test_%.py,$(HOOK_TESTS)); \
+		$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal $(patsubst %,tests/hooks/test_%.py,$(HOOK_TESTS)) \
+		tests/faults/test_faults.py::test_the_small_part_of_every_kind; \
 	else echo "NOT RUN: the tests on Ultralytics 8.3.0, which needs numpy 1 and so Python 3.11 or 3.12"; fi
 
 faults: $(READY)
@@ -49,7 +50,7 @@ faults: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "yolomix needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; call make with PYTHON=/path/to/python")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 # Ultralytics 8.3.0 wants numpy 1, and that a pandas before 3; numpy 1 has no file for Python 3.13 and newer.

@@ -332,7 +332,8 @@ KIND = Kind(
     figure="the same answer, made again, nothing left over",
     check=check,
     listed=listed,
+    first=({"cache": "sample", "file": "train/0002.txt", "damage": "gone"},),
     limits=Limits(seconds=120, wall=300),
-    small=16,
+    small=6,
     plants={"trusting": _trusting, "any image": _any_image},
 )

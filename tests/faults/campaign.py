@@ -193,14 +193,14 @@ def cases(kind: Kind, run: Run) -> Iterator[Case]:
 def _walk(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) -> None:
     """Every start with n = 1, 2, ... until nothing fails any more, or a share of that if there is a limit.
 
-    A walk that only fails would have no end, so it is left after ten failures.
+    A walk that only fails would have no end, so it is left after ten failures. A start that says its own n is one case.
     """
     starts = list(cases(kind, run))[job :: run.jobs]
     left = None if run.most is None else run.most // run.jobs
     step = 1 if left is None else Random(run.seed + job).randint(2, 5)
     for start in starts:
         failures = 0
-        for n in itertools.count(1, step):
+        for n in [start["n"]] if "n" in start else itertools.count(1, step):
             if run.over or left == 0:
                 return
             left = left and left - 1

@@ -136,10 +136,11 @@ def _is_bare(message: str) -> bool:
 
 def _prepare() -> None:
     import yolomix
+    from yolomix.host import weights
 
     Path("yolo0-tiny.yaml").write_text(TINY)
     write_dataset(Path("data").resolve())
-    yolomix.YOLO("yolo0n-tiny.yaml", verbose=False).save("tiny.pt")
+    weights.write(yolomix.YOLO("yolo0n-tiny.yaml", verbose=False).model, Path("tiny.pt"))
 
 
 def _contents() -> dict[str, bytes]:
@@ -186,6 +187,7 @@ KIND = Kind(
     check=check,
     target=2000,
     draw=draw,
+    first=({"words": ["transfer", "source=tiny=s.pt", "target=yolo0s-tiny.yaml", "save=out.pt"]},),
     limits=Limits(seconds=30),
     share=2.0,
     plants={"raise-bare": raise_bare},

@@ -45,7 +45,8 @@ class Kind:
         draw: makes a case of a random generator, endless.
         listed: all cases, for a kind that has an end.
         first: cases that come before all others, for they once found something or are to find a plant.
-        walks: whether every listed case is repeated with ``case["n"]`` = 1, 2, ... until it answers ``"end"``.
+        walks: whether every listed case is repeated with ``case["n"]`` = 1, 2, ... until it answers ``"end"``, unless it
+            says its n.
         bare: whether the parent may have imported neither Ultralytics nor yolomix.
         runs_nothing: whether starting a program or opening a connection is a failure.
         limits: what one case may use.

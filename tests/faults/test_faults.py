@@ -30,15 +30,12 @@ def faults(*args: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-# Until its parts are cut to 90 seconds together: as they are they take minutes.
-heavy = pytest.mark.skipif(
-    os.environ.get("YOLOMIX_TEST_FULL") != "1", reason="the campaign's small part did not run: YOLOMIX_TEST_FULL=1"
-)
+heavy = pytest.mark.skipif(os.environ.get("YOLOMIX_TEST_FULL") != "1", reason="heavy: runs with YOLOMIX_TEST_FULL=1")
 
 
-@heavy
+@pytest.mark.slow
 def test_the_small_part_of_every_kind():
-    code, said = faults("--small", "--seed", "1")
+    code, said = faults("--small", "--seed", "1", "--jobs", "1")
     assert code == 0, said[-6000:]
     for name in kinds.names():
         assert re.search(rf"^{name}: (tried [1-9]\d*, bad 0 |NOT TRIED, )", said, re.MULTILINE), said[-3000:]
