@@ -151,6 +151,8 @@ def theirs(error: BaseException) -> bool:
     """Errors of Ultralytics that say what is the matter: of data for another task, of a training that is finished."""
     text = str(error)
     of_data = ("Dataset '" in text and "error" in text) or "Classification datasets must be" in text
+    if isinstance(error, ModuleNotFoundError) and error.name == "modelopt":
+        return True  # it says which package to install, in a warning before
     return of_data or (isinstance(error, AssertionError) and FILE in text and "nothing to resume" in text)
 
 

@@ -45,8 +45,7 @@ class Kind:
         draw: makes a case of a random generator, endless.
         listed: all cases, for a kind that has an end.
         first: cases that come before all others, for they once found something or are to find a plant.
-        walks: whether every listed case is repeated with ``case["n"]`` = 1, 2, ... until it answers ``"end"``, unless it
-            says its n.
+        walks: whether a listed case without ``"n"`` is repeated with n = 1, 2, ... until it answers ``"end"``.
         bare: whether the parent may have imported neither Ultralytics nor yolomix.
         runs_nothing: whether starting a program or opening a connection is a failure.
         limits: what one case may use.

@@ -179,6 +179,8 @@ def tensors(found: Any, which: int, how: str) -> None:
     model = found.get("ema") or found.get("model") if isinstance(found, dict) else found
     named = [(m, store, n) for m in model.modules() for store in (m._parameters, m._buffers) for n in store]
     named = [(m, store, n) for m, store, n in named if store[n] is not None]
+    if not named:  # an earlier change left none
+        return
     _, store, name = named[which % len(named)]
     tensor = store[name].data
     if how in VALUES:

@@ -86,6 +86,7 @@ ARGS = {
 YAMLS = {
     "activation": f"activation: {TEXT!r}\n", "tag": "x: !!python/object/apply:os.system ['echo ran > it-ran-tag']\n",
     "name tag": "x: !!python/name:os.system\n", "new": "x: !!python/object/new:os.system ['echo ran > it-ran-new']\n",
+    "function": "backbone: [[-1, 1, torch_safe_load, [strange.pt]]]\n",
     "row": f"backbone: [[-1, 1, {TEXT!r}, []]]\n", "argument": f"backbone: [[-1, 1, Conv, [{TEXT!r}]]]\n",
     "model row": f"backbone: [[-1, 1, DetectionModel, [{{activation: {TEXT!r}}}]]]\n", "classes": f"nc: {TEXT!r}\n",
     "weights": "backbone: [[-1, 1, TorchVision, [512, resnet18, DEFAULT, True, 2, True]]]\n",
@@ -93,6 +94,8 @@ YAMLS = {
     "address": f"download: {ADDRESS}\n",
     "names": f"names: {{0: {TEXT!r}}}\n", "path": f"path: {ADDRESS}\n", "train": f"train: {ADDRESS}\nval: {ADDRESS}\n",
 }  # fmt: skip
+# What a dataset YAML downloads, and the weights of a backbone that a row names.
+DOCUMENTED = ("weights", "download", "bash", "address", "path", "train")
 
 
 class Call:

@@ -77,7 +77,7 @@ def check(case):
     if case == "bad": raise Bad("half a file")
     return "built"
 
-kind = Kind("one", "", "", check, limits=Limits(seconds=1, wall=20, memory=0.5))
+kind = Kind("one", "", "", check, limits=Limits(seconds=1, wall=8, memory=0.5))
 words = {{case: forking.attempt(kind, case).word for case in sys.argv[1:]}}
 print(json.dumps(words))
 left = [name for name in os.listdir({str(tmp_path)!r})]

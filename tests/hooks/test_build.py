@@ -154,6 +154,11 @@ WRONG = {
         [-1, 1, "HaloAtention", [2, 1]],
         "no block 'HaloAtention' in yolomix or Ultralytics; did you mean HaloAt",
     ),
+    "function of Ultralytics": ([-1, 1, "torch_safe_load", ["a.pt"]], "no block 'torch_safe_load' in yolomix or"),
+    "no layer of PyTorch": ([-1, 1, "nn.Conv9d", [8]], "nn.Conv9d is no layer; did you mean Conv"),
+    "function of PyTorch": ([-1, 1, "nn.init", []], "nn.init is no layer"),
+    "without end": ([-1, 10**9, "Conv", [8]], "it repeats its layer 1000000000 times, and 200 is the most"),
+    "no Python": ([-1, 1, "Conv", [8, "1;"]], "Conv(c1, c2, k=1, s=1, p=None, g=1, d=1, act=True): SyntaxError"),
     "name of Ultralytics": ([-1, 1, "C3k3", [64]], "did you mean C3k2"),
     "too many": (
         [-1, 1, "Keeps", [1, 2, 3]],

@@ -146,6 +146,14 @@ def test_a_bit_that_fell_over_in_a_weight_is_found(tiny, tmp_path):
             open_it(tmp_path / "a.pt")
 
 
+def test_two_archives_in_one_file_are_refused(tiny, tmp_path):
+    """PyTorch reads the first, whose bytes no checksum that we see is of."""
+    raw = weights.write(yolomix.YOLO(tiny).model, tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(raw + raw)
+    with pytest.raises(TypeError, match=r"a\.pt is damaged: what stands in front of its archive is not what was saved"):
+        yolomix.YOLO(tmp_path / "a.pt")
+
+
 def test_a_file_saved_without_checksums_opens(tiny, tmp_path):
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
@@ -166,6 +174,9 @@ def without_layers(model):
         (lambda c: c.update(train_args=3), "its train_args are 3, and have to map names to values"),
         (lambda c: c.update(epoch=""), "its epoch is '', and has to be a whole number"),
         (lambda c: c.update(model=c["model"].model), "it holds layers (Sequential) and no model"),
+        (lambda c: c.update(ema=float("nan")), "its ema is nan, and has to be a model or None"),
+        (lambda c: c["model"].yaml.update(scale="z"), "its scale is 'z', and its scales are n, s"),
+        (lambda c: vars(c["model"]).pop("save"), "its save is None, and has to be a list of layer indices"),
         (lambda c: c["model"].__dict__.pop("yaml"), "its yaml is None, and has to be a model dictionary"),
         (lambda c: vars(c["model"]).update(names=[1]), "its names are [1], and have to map class indices to names"),
         (lambda c: vars(c["model"]).update(task="fly"), "its task is 'fly', and has to be one of classify"),
@@ -213,6 +224,23 @@ def test_a_state_that_does_not_fit_is_told_with_its_file(tiny, settings, tmp_pat
         ValueError, match=r"last\.pt cannot be resumed, .* does not fit: ValueError: loaded state dict has"
     ):
         yolomix.YOLO(last).train(resume=True)
+
+
+def test_settings_that_cannot_be_used_are_told_with_the_file_to_resume(tiny, settings, tmp_path):
+    model = yolomix.YOLO(tiny).model
+    content = {"epoch": 0, "model": model, "ema": None, "train_args": {**settings, "exist_ok": 3.5}}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt cannot be resumed, the settings of its training .* 'exist_ok=3\.5'"):
+        yolomix.YOLO(tiny).train(data=settings["data"], resume=str(tmp_path / "a.pt"))
+
+
+def test_a_damaged_file_to_resume_is_not_called_missing(tiny, settings, tmp_path):
+    file = weights.write(yolomix.YOLO(tiny).model, tmp_path / "last.pt")
+    rotten(file, "archive/data/0")
+    with pytest.raises(TypeError, match=r"last\.pt is damaged"):
+        yolomix.YOLO(tiny).train(**settings, resume=str(file))
+    with pytest.raises(FileNotFoundError):
+        yolomix.YOLO(tiny).train(**settings, resume=str(tmp_path / "none.pt"))
 
 
 class Calls:

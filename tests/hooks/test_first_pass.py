@@ -163,10 +163,11 @@ TOP = {
     "nc": ({"nc": "eighty"}, "nc is 'eighty'; it has to be the number of classes, as in nc: 80"),
     "no classes": ({"nc": 0}, "nc is 0; it has to be the number of classes"),
     "depth": ({"depth_multiple": "deep"}, "depth_multiple is 'deep'; it has to be a number, as in depth_multiple: 0.5"),
-    "activation": ({"activation": "nn.Relu()"}, "cannot be built: AttributeError: module 'torch.nn' has no attribute"),
+    "activation": ({"activation": "nn.Relu()"}, "activation is 'nn.Relu()'; it has to construct a layer, as in"),
+    "activation that runs": ({"activation": "exit()"}, "activation is 'exit()'; it has to construct a layer, as in"),
     "activation a list": (
         {"activation": [1]},
-        "activation is [1]; it has to be a text, as in activation: torch.nn.ReLU()",
+        "activation is [1]; it has to construct a layer, as in activation: torch.nn.ReLU()",
     ),
     "no head": ({"head": []}, "is no model: it needs 'backbone' and 'head', each a list of rows, and has"),
     "rows": ({"backbone": {"a": 1}}, "is no model: it needs 'backbone' and 'head', each a list of rows, and has"),

@@ -85,6 +85,17 @@ def test_a_checkpoint_of_the_fork_becomes_our_model(
     assert "DropPath" in said
 
 
+def test_a_bit_that_fell_over_in_a_weight_is_found(saved):
+    file = saved(model_t())
+    with zipfile.ZipFile(file) as archive:
+        inside = archive.read("best/data/0")
+    raw = file.read_bytes()
+    at = raw.index(inside)
+    file.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    with pytest.raises(TypeError, match=r"best\.pt is damaged: best/data/0 inside it"):
+        YOLO(file)
+
+
 def test_what_this_process_allowed_to_be_constructed_is_not(saved):
     """Safe loading allows its classes for the life of the process."""
     torch.serialization.add_safe_globals([tasks.DetectionModel])

@@ -55,6 +55,7 @@ HOOKS = (
     Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optimizer.build_optimizer", "no_weight_decay"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
+    Hook("ultralytics.engine.trainer", "BaseTrainer.check_resume", "checkpoint.check_resume", "words on resuming"),
     Hook(
         "ultralytics.engine.trainer", "BaseTrainer.resume_training", "checkpoint.resume_training", "words on resuming"
     ),

@@ -40,13 +40,13 @@ def torch_safe_load(
     if os.path.isdir(weight):
         raise TypeError(f"{weight} is a folder; {NEEDED}")
     entry.check_there(weight)
-    if foreign.is_foreign(weight):
-        return foreign.checkpoint(weight), str(weight)
     if (part := contents.damaged(weight)) is not None:
         raise TypeError(
-            f"{weight} is damaged: {part} inside it is not what was saved. Copy it again from where it came from, or "
-            "use another checkpoint of the training"
+            f"{weight} is damaged: {part} is not what was saved. Copy it again from where it came from, or use another "
+            "checkpoint of the training"
         )
+    if foreign.is_foreign(weight):
+        return foreign.checkpoint(weight), str(weight)
     nothing_is_called: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if any(args) or kwargs.get("safe_only") or getattr(tasks, "SAFE_LOAD", False):
         nothing_is_called = _restricted()
@@ -97,6 +97,27 @@ def _restricted() -> Iterator[None]:
             yield
         finally:
             nn.Module.__init__ = native  # type: ignore[method-assign]
+
+
+def check_resume(native: Callable[..., Any], trainer: Any, *args: Any) -> Any:
+    """``BaseTrainer.check_resume``, which calls every checkpoint not found that it cannot open.
+
+    Raises:
+        TypeError: the checkpoint is damaged; as :func:`torch_safe_load` says it.
+        FileNotFoundError: there is none.
+        ValueError: a setting of its training has a value that cannot be used.
+    """
+    file = str(trainer.args.resume)
+    try:
+        return native(trainer, *args)
+    except FileNotFoundError as error:
+        reason = error.__cause__
+        if isinstance(reason, TypeError) and file in str(reason):
+            raise reason from None
+        raise
+    except (TypeError, ValueError, SyntaxError) as error:  # of the settings in it
+        file = file if trainer.args.resume is not True else str(trainer.args.model)
+        raise ValueError(f"{file} cannot be resumed, the settings of its training cannot be used: {error}") from error
 
 
 def resume_training(native: Callable[..., Any], trainer: Any, ckpt: dict[str, Any] | None) -> Any:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import torchvision.ops
+from torch import nn
 from ultralytics.nn import tasks
 
 from yolomix.hooks import top
@@ -22,9 +24,14 @@ from yolomix.surgery import csp
 
 LOGGER = logging.getLogger("yolomix")
 SAID = "said"  # the key under which `chain` gives the texts of the rows, of which it makes others
+REPEATS = 200  # of a row; the largest model of Ultralytics has 12
 WIDTH = 64  # a first argument this large looks like the channels that rows of Ultralytics begin with
 # OverflowError and ZeroDivisionError are ArithmeticErrors: a scale of infinity, groups of 0.
-CONSTRUCTION = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+CONSTRUCTION = (
+    *(TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError),
+    SyntaxError,  # of a text among the arguments
+)
+_PACKAGES = {"nn": nn, "torchvision.ops": torchvision.ops}
 
 
 class RowError(ValueError):
@@ -125,6 +132,8 @@ def _row(i: int, raw: Any, d: dict[str, Any], where: str) -> Row | None:
     if not (isinstance(raw, list) and len(raw) == 4 and isinstance(raw[2], str) and isinstance(raw[3], list)):
         raise RowError(f"{where}: a row is [from, repeats, name, [arguments]]")
     f, n, name, args = raw
+    if isinstance(n, int) and n > REPEATS:
+        raise RowError(f"{where}: it repeats its layer {n} times, and {REPEATS} is the most")
     if name not in registry.BLOCKS and (is_native(name) or known(name, where) is None):
         return None
     args = [d.get("nc") if a == "nc" else _literal(a) for a in args]
@@ -142,8 +151,13 @@ def is_native(name: str) -> bool:
 
     >>> is_native("Conv"), is_native("nn.Upsample"), is_native("C2f(MLLABlock)"), is_native("MLLABlock")
     (True, True, True, False)
+    >>> is_native("attempt_load_weights"), is_native("nn.init")  # which a row would call
+    (False, False)
     """
-    return name in vars(tasks) or name.startswith(origins.NATIVE) or csp.split(name) is not None
+    if name.startswith(origins.NATIVE):
+        package, _, attribute = name.rpartition(".")
+        return is_module_class(getattr(_PACKAGES.get(package), attribute, None))
+    return is_module_class(vars(tasks).get(name)) or csp.split(name) is not None
 
 
 def known(name: str, where: str) -> Block:
@@ -158,6 +172,11 @@ def known(name: str, where: str) -> Block:
         raise RowError(f"{where}: {error}") from error
     if block is not None:
         return block
+    if name.startswith(origins.NATIVE):
+        package = _PACKAGES.get(name.rpartition(".")[0])
+        near = difflib.get_close_matches(name.rpartition(".")[2], dir(package), n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise RowError(f"{where}: {name} is no layer{hint}")
     if origins.is_dotted(name):
         module = name.rpartition(".")[0]
         raise RowError(

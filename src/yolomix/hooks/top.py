@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 from numbers import Real
 from typing import Any
+
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolomix.hooks.reserved import is_module_class
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -36,10 +42,29 @@ def check(d: dict[str, Any], error: type[ValueError]) -> None:
     if nc is not None and not (isinstance(nc, int) and nc >= 1):
         raise error(f"{file}: nc is {nc!r}; it has to be the number of classes, as in nc: 80")
     act = d.get("activation")
-    if act is not None and not isinstance(act, str):
-        raise error(f"{file}: activation is {act!r}; it has to be a text, as in activation: torch.nn.ReLU()")
+    if act and not (isinstance(act, str) and is_activation(act)):
+        raise error(f"{file}: activation is {act!r}; it has to construct a layer, as in activation: torch.nn.ReLU()")
     if d.get("scales"):
         _check_scales(d, file, error)
+
+
+def is_activation(text: str) -> bool:
+    """Whether a text constructs one layer of PyTorch or Ultralytics from plain values: Ultralytics evaluates it.
+
+    >>> is_activation("nn.LeakyReLU(0.1, inplace=True)"), is_activation("nn.SiLU"), is_activation("exit()")
+    (True, False, False)
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call):
+            return False
+        for value in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            ast.literal_eval(value)
+        package, _, name = ast.unparse(call.func).removeprefix("torch.").rpartition(".")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    known = {"nn": vars(nn), "": vars(tasks)}
+    return is_module_class(known.get(package, {}).get(name))
 
 
 def _check_scales(d: dict[str, Any], file: str, error: type[ValueError]) -> None:

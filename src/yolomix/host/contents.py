@@ -22,24 +22,31 @@ COUNTS = ("nc", "nl", "no", "reg_max")  # attributes of a detection head
 
 
 def damaged(file: str | Path) -> str | None:
-    """The first entry of a zip file whose bytes are not those that its checksum was made of; None where all are.
+    """What in a zip file is not as it was saved, None where all is: an entry that does not fit its checksum, the start.
 
-    PyTorch does not compare them, so that a bit that fell over on a disk is a weight that nobody knows to be wrong.
+    PyTorch does not compare them, so that a bit that fell over on a disk is a weight that nobody knows to be wrong. And
+    it reads the archive at the start of a file, where others read the one at its end.
 
     >>> with zipfile.ZipFile("whole.pt", "w") as archive:
     ...     archive.writestr("data/0", b"weights")
     >>> raw = Path("whole.pt").read_bytes()
     >>> _ = Path("rotten.pt").write_bytes(raw.replace(b"weights", b"wEights", 1))
     >>> damaged("whole.pt"), damaged("rotten.pt")
-    (None, 'data/0')
+    (None, 'data/0 inside it')
+    >>> _ = Path("twice.pt").write_bytes(2 * raw)
+    >>> damaged("twice.pt")
+    'what stands in front of its archive'
     """
     # Whatever else is wrong with it, who opens it says so.
     with contextlib.suppress(OSError, ValueError, RuntimeError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
+        entries = archive.infolist()
+        if entries and min(entry.header_offset for entry in entries) > 0:
+            return "what stands in front of its archive"
+        for entry in entries:
             # Without one, it is 0: torch.serialization.set_crc32_options(False).
             has_checksum = entry.CRC != 0 and entry.compress_type == zipfile.ZIP_STORED
             if has_checksum and not _is_whole(archive, entry):
-                return entry.filename
+                return f"{entry.filename} inside it"
     return None
 
 
@@ -57,6 +64,9 @@ def fault(checkpoint: dict[str, Any]) -> str | None:
         return f"its train_args are {shown(args)}, and have to map names to values"
     if type(checkpoint.get("epoch", -1)) is not int:
         return f"its epoch is {shown(checkpoint['epoch'])}, and has to be a whole number"
+    average = checkpoint.get("ema")
+    if not isinstance(average, nn.Module | None):
+        return f"its ema is {shown(average)}, and has to be a model or None"
     model = model_of(checkpoint)
     if type(model).__module__.startswith("torch.nn."):
         return f"it holds layers ({type(model).__name__}) and no model, as torch.save(model.model, ...) leaves them"
@@ -126,6 +136,9 @@ def _rows_fault(model: Any) -> str | None:
     rows = getattr(model, "yaml", None)
     if not isinstance(rows, dict) or not all(isinstance(rows.get(part), list) for part in ("backbone", "head")):
         return f"its yaml is {shown(rows)}, and has to be a model dictionary with backbone and head"
+    scales, scale = rows.get("scales"), rows.get("scale")
+    if isinstance(scales, dict) and scale and not (isinstance(scale, str) and scale in scales):
+        return f"its scale is {shown(scale)}, and its scales are {', '.join(map(str, scales))}"
     if wrong := names_fault(getattr(model, "names", {})):
         return wrong
     task = getattr(model, "task", "detect")
@@ -144,7 +157,7 @@ def _layers_fault(model: Any) -> str | None:
             return f"layer {index} ({type(layer).__name__}) reads {shown(reads)}, and has to read layers before it"
         if getattr(layer, "i", index) != index:
             return f"layer {index} ({type(layer).__name__}) says that it is layer {shown(layer.i)}"
-    save = getattr(model, "save", [])
+    save = getattr(model, "save", None)
     if not isinstance(save, list | set | tuple) or not all(type(j) is int for j in save):
         return f"its save is {shown(save)}, and has to be a list of layer indices"
     return None

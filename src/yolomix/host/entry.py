@@ -67,9 +67,10 @@ def check_there(model: str | Path) -> None:
         raise ValueError(f"{str(model)!r} means a model YAML, and such a name ends in .yaml: {stem}.yaml")
     if name.kind not in (Kind.CHECKPOINT, Kind.EXPORTED) or name.file is not None:
         return
-    file = Path(checks.check_yolov5u_filename(name.base.strip().replace("'", "")))  # as Ultralytics reads it
+    text = str(checks.check_yolov5u_filename(name.base.strip().replace("'", "")))  # as Ultralytics reads it
+    file = Path(text)
     offered = name.kind is Kind.CHECKPOINT and (file.stem if file.suffix else file.name) in ASSETS
-    if offered or any(os.path.exists(path) for path in (file, utils.SETTINGS["weights_dir"] / file)):
+    if offered or (text and any(os.path.exists(path) for path in (text, utils.SETTINGS["weights_dir"] / file))):
         return
     folder = file.parent if os.path.isdir(file.parent) else Path()
     here = [str(path) for path in folder.glob(f"*{file.suffix or '.pt'}")]

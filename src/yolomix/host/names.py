@@ -148,8 +148,8 @@ def _without_grafts(text: str) -> ModelName:
         return _yaml(text, path)
     # os.path, since pathlib raises where a name is too long for the system
     if path.suffix in (CHECKPOINT, "") and not os.path.isdir(path):
-        return ModelName(text, text, Kind.CHECKPOINT, path if os.path.isfile(path) else None)
-    return ModelName(text, text, Kind.EXPORTED, path if os.path.exists(path) else None)
+        return ModelName(text, text, Kind.CHECKPOINT, path if os.path.isfile(text) else None)
+    return ModelName(text, text, Kind.EXPORTED, path if os.path.exists(text) else None)
 
 
 def _yaml(text: str, path: Path) -> ModelName:
