@@ -10,6 +10,7 @@ from tests.cli.commands import TINY
 from yolomix import data
 from yolomix.cli import DONE, FAILED, USAGE, main, passed
 from yolomix.cli.verbs import VERBS
+from yolomix.host import weights
 
 
 def test_training_answers_with_weights_and_metrics(trained, folder):
@@ -32,6 +33,20 @@ def test_validation_of_a_checkpoint(trained, folder, capsys):
         "metrics/mAP50-95(B)",
     ]
     assert f"weights: {trained[0]['weights']}" in out
+
+
+def test_validation_of_a_checkpoint_that_remembers_no_dataset(tmp_path, capsys):
+    """Ultralytics would take one of its own, and download it."""
+    file = weights.write(weights.from_yaml("yolov8n-cls.yaml"), tmp_path / "start.pt")
+    for more in ([], ["data=None"]):
+        assert main(["val", f"model={file}", *more]) == USAGE
+        assert "val needs data: data=FILE.yaml, or data=sample" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_target(tmp_path, capsys):
+    file = weights.write(weights.from_yaml("yolov8n-cls.yaml"), tmp_path / "start.pt")
+    assert main(["transfer", f"source={file}", "target=/", f"save={tmp_path / 'out.pt'}"]) == FAILED
+    assert "/ is no model YAML" in capsys.readouterr().err
 
 
 def test_prediction_for_people_and_programs(trained, folder, capsys):

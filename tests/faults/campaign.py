@@ -212,7 +212,8 @@ def _walk(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) -> N
 
 def _search(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) -> None:
     """Let Hypothesis drive the same generator; a failure is shrunk, kept in its database, and tried first next time."""
-    done, share = 0, (run.most or 0) // run.jobs
+    most = run.most or 0
+    done, share = 0, most // run.jobs + (job < most % run.jobs)
 
     def body(random: Random) -> None:
         nonlocal done

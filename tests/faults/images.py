@@ -190,7 +190,10 @@ def theirs(error: BaseException) -> bool:
     import ultralytics
 
     text = str(error)
-    about = ("No images or videos found", "source", "image", "Dataset '", "inputs should be", "Failed to open video")
+    about = (
+        *("No images or videos found", "source", "image", "Dataset '", "inputs should be", "Failed to open video"),
+        "does not exist",
+    )
     of_array = type(error).__module__.startswith("cv2") or isinstance(error, TypeError | ValueError | RuntimeError)
     said = judge.raised_in(error, "ultralytics") and any(word in text for word in about) and len(text) > 20
     # Ultralytics 8.3 makes a batch of no images where it could read none.

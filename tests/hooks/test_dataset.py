@@ -28,3 +28,28 @@ def test_a_value_that_cannot_be_used_names_file_and_value(tiny, dataset, setting
     run = {**settings, "data": str(file), "project": str(tmp_path)}
     with pytest.raises((ValueError, RuntimeError), match=rf"odd\.yaml: {said}"):
         getattr(yolomix.YOLO(tiny), act)(**run)
+
+
+def test_a_dataset_without_training_images_validates_and_does_not_train(tiny, dataset, settings, tmp_path):
+    file = tmp_path / "val.yaml"
+    file.write_text("\n".join(text for text in dataset.read_text().splitlines() if text[:6] != "train:") + "\ntrain:\n")
+    run = {**settings, "data": str(file), "project": str(tmp_path)}
+    with pytest.raises((ValueError, RuntimeError), match=r"val\.yaml: train is None, and a training needs a folder"):
+        yolomix.YOLO(tiny).train(**run)
+    assert yolomix.YOLO(tiny).val(**run).results_dict
+
+
+@pytest.mark.parametrize("script", ["../..", "coco"])
+def test_a_download_that_is_none_is_told_with_its_file(tiny, dataset, settings, tmp_path, script):
+    file = tmp_path / "gone.yaml"
+    file.write_text(dataset.read_text().replace("images/val", "nowhere") + f"download: {script}\n")
+    said = r"gone\.yaml: its images are missing, and its download is no address, no 'bash COMMAND' and no Python code"
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        yolomix.YOLO(tiny).val(**{**settings, "data": str(file)})
+
+
+def test_an_image_called_txt_is_no_list_of_images(tiny, dataset, tmp_path):
+    image = next((dataset.parent / "images" / "val").glob("*.png"))
+    (tmp_path / "a.txt").write_bytes(image.read_bytes())
+    with pytest.raises(ValueError, match=r"a\.txt is no list of images: a source that ends in \.txt or \.csv is"):
+        yolomix.YOLO(tiny).predict(tmp_path / "a.txt", imgsz=64)

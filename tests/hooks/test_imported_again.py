@@ -75,6 +75,8 @@ WAYS = {
     "ours forgotten and not imported": "import yolomix\n" + USED + OURS,
     "theirs again": "import yolomix\n" + USED + THEIRS,
     "theirs again, before use": "import yolomix, ultralytics.nn.tasks\n" + THEIRS,
+    "a part of theirs that is in use, forgotten before us": USED
+    + "import sys; del sys.modules['ultralytics.engine.model']\nimport yolomix\n",
     "both again": "import yolomix\n" + USED + OURS + THEIRS + "import yolomix\n",
     "tasks reloaded": "import yolomix\n" + RELOAD.format(name="ultralytics.nn.tasks"),
     "tasks reloaded after use": "import yolomix\n" + USED + RELOAD.format(name="ultralytics.nn.tasks"),

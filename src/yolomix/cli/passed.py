@@ -138,9 +138,9 @@ def _check(verb: Verb, given: Mapping[str, str]) -> None:
         raise verb.lacks("model")
     name = given["model"]
     resumes = given.get("resume", "False") not in ("False", "false", "0")
-    if "data" not in given and _needs_data(verb.name, name, resumes):
-        raise verb.lacks("data")
     _check_model(name)
+    if given.get("data", "None").lower() == "none" and _needs_data(verb.name, name, resumes):
+        raise verb.lacks("data")
     if verb.name == "train" and resumes and names.resolve(name).has_weights:
         _check_unfinished(name)
 
@@ -160,10 +160,17 @@ def _check_key(verb: str, key: str, bare: bool) -> None:
 
 
 def _needs_data(verb: str, model: str, resumes: bool) -> bool:
-    """Whether nothing else says the dataset: a checkpoint remembers its own, a model YAML does not."""
+    """Whether nothing else says the dataset: a checkpoint of a training remembers its own, a model YAML does not."""
     if verb == "train":
         return not resumes
-    return verb == "val" and names.resolve(model).kind in (Kind.PACKAGED, Kind.YAML)
+    if verb != "val":
+        return False
+    found = names.resolve(model)
+    if found.kind is Kind.CHECKPOINT and found.file is not None and not found.grafts:
+        from yolomix.host import weights
+
+        return not weights.read(found.file).args.get("data")
+    return found.kind in (Kind.PACKAGED, Kind.YAML)
 
 
 def _check_model(name: str) -> None:

@@ -50,8 +50,9 @@ HOOKS = (
     Hook("ultralytics.nn.tasks", "BaseModel.load", "load.load", "weights into a model with other layer indices"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.setup_model", "load.setup_model", "the report of a transfer"),
     Hook("ultralytics.cfg", "check_cfg", "sample.check_cfg", "data=sample"),
-    Hook("ultralytics.engine.trainer", "check_det_dataset", "dataset.check_det_dataset", "words about dataset YAMLs"),
+    Hook("ultralytics.engine.trainer", "check_det_dataset", "dataset.check_train_dataset", "words about dataset YAMLs"),
     Hook("ultralytics.engine.validator", "check_det_dataset", "dataset.check_det_dataset", "words about dataset YAMLs"),
+    Hook("ultralytics.engine.predictor", "load_inference_source", "dataset.load_inference_source", "words on sources"),
     Hook("ultralytics.engine.trainer", "BaseTrainer.build_optimizer", "optimizer.build_optimizer", "no_weight_decay"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._setup_train", "nonfinite.setup_train", "naming a layer with NaN"),
     Hook("ultralytics.engine.trainer", "BaseTrainer._do_train", "ddp.do_train", "training over several nodes"),
@@ -202,8 +203,12 @@ def _put_back() -> None:
 
 
 def _loaded(name: str) -> ModuleType | None:
-    """A module that has been imported; None also while it is running, when it lacks what it will define."""
-    module = sys.modules.get(name)
+    """A module that has been imported; None also while it is running, when it lacks what it will define.
+
+    A module that was forgotten is still an attribute of its package, and what was imported from it before is in use.
+    """
+    package, _, attribute = name.rpartition(".")
+    module = sys.modules.get(name) or getattr(sys.modules.get(package), attribute, None)
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 

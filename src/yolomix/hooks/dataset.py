@@ -1,4 +1,4 @@
-"""Values of dataset YAMLs that Ultralytics takes without a look, around ``check_det_dataset``."""
+"""Datasets and sources that Ultralytics takes without a look: values of a dataset YAML, lists of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,43 @@ def check_det_dataset(native: Callable[..., dict[str, Any]], dataset: str | Path
             wrong = fault(found)
     if wrong:
         raise ValueError(f"{dataset}: {wrong}")
-    return native(dataset, *args, **kwargs)
+    try:
+        return native(dataset, *args, **kwargs)
+    except (SyntaxError, NameError) as error:
+        if isinstance(error, SyntaxError) and error.filename is None:  # Ultralytics' own: a key is missing
+            raise
+        raise ValueError(
+            f"{dataset}: its images are missing, and its download is no address, no 'bash COMMAND' and no Python code: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def check_train_dataset(native: Callable[..., dict[str, Any]], dataset: str | Path, *args: Any, **kwargs: Any) -> Any:
+    """:func:`check_det_dataset` for a training.
+
+    Raises:
+        ValueError: there are no images to train on.
+    """
+    data = check_det_dataset(native, dataset, *args, **kwargs)
+    if not data.get("train"):
+        raise ValueError(f"{dataset}: train is {shown(data.get('train'))}, and a training needs a folder of images")
+    return data
+
+
+def load_inference_source(native: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The images of a source.
+
+    Raises:
+        ValueError: a source that has to be a text with a path in each line is none.
+    """
+    try:
+        return native(*args, **kwargs)
+    except UnicodeDecodeError as error:
+        source = kwargs.get("source", args[0] if args else None)
+        raise ValueError(
+            f"{source} is no list of images: a source that ends in .txt or .csv is a text in UTF-8 with a path in each "
+            f"line ({error}). Give an image the suffix of its format"
+        ) from error
 
 
 def fault(data: dict[str, Any]) -> str | None:

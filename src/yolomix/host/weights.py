@@ -42,8 +42,14 @@ def from_yaml(name: str | Path) -> Model:
 
     >>> from_yaml("yolov8n-cls.yaml").task
     'classify'
+
+    Raises:
+        ValueError: the name means no model YAML, but a folder or an exported file.
     """
-    return ultralytics.YOLO(str(name)).model
+    model = ultralytics.YOLO(str(name)).model
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} is no model YAML; such a file ends in .yaml and has backbone and head")
+    return model
 
 
 def like(source: Model, model: dict[str, Any], seed: int) -> Model:
