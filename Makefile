@@ -25,7 +25,7 @@ demo: $(READY)
 
 # Types are checked on one core while the oldest Ultralytics is installed by the other.
 test: lint
-	$(MAKE) --jobs=2 --output-sync=target types $(OLDEST)/.ready
+	$(MAKE) --jobs=2 types $(OLDEST)/.ready
 	$(MAKE) tests oldest
 
 lint: $(READY)

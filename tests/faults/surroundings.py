@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import os
@@ -29,6 +30,7 @@ NAMES = (
     "tab\tname",
     "x" * 200,
 )
+LOADED = [*map(codecs.lookup, ("ascii", "latin-1", "cp1252"))]  # in a case, its user may not read where Python is
 SENTENCE = 20  # characters that an error has at least
 
 
@@ -207,7 +209,8 @@ def _cwd_gone() -> None:
 
 def _encoding(name: str) -> None:
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        # A stream that is closed, or a pipe by now, cannot be told another encoding.
+        with contextlib.suppress(OSError, AttributeError):
             stream.reconfigure(encoding=name, errors="strict" if stream is sys.stdout else "backslashreplace")  # type: ignore[union-attr]
     os.environ.update(LC_ALL="C", PYTHONIOENCODING=name, PYTHONUTF8="0")
 
@@ -215,7 +218,8 @@ def _encoding(name: str) -> None:
 def _closed(*numbers: int) -> None:
     """As a process that was started with ``>&-``: Python has None for such a stream."""
     for number in numbers:
-        os.close(number)
+        with contextlib.suppress(OSError):  # closed already
+            os.close(number)
         setattr(sys, ("stdin", "stdout", "stderr")[number], None)
 
 
