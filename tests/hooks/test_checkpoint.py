@@ -176,6 +176,8 @@ def without_layers(model):
         (lambda c: c.update(model=c["model"].model), "it holds layers (Sequential) and no model"),
         (lambda c: c.update(ema=float("nan")), "its ema is nan, and has to be a model or None"),
         (lambda c: c["model"].yaml.update(scale="z"), "its scale is 'z', and its scales are n, s"),
+        (lambda c: c["model"].yaml.update(scales={"n": [1, 64]}), "its scale n is [1, 64], and a scale is [depth"),
+        (lambda c: c["model"].yaml["head"].append([1, 2]), "a row of its yaml is [1, 2], and a row is [from, repeats"),
         (lambda c: vars(c["model"]).pop("save"), "its save is None, and has to be a list of layer indices"),
         (lambda c: c["model"].__dict__.pop("yaml"), "its yaml is None, and has to be a model dictionary"),
         (lambda c: vars(c["model"]).update(names=[1]), "its names are [1], and have to map class indices to names"),

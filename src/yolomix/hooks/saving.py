@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
@@ -102,7 +103,8 @@ def strip_optimizer(native: Callable[..., Any], f: str | Path = "best.pt", s: st
         why = str(error).split("\n")[0].replace(str(aside), "it")
         raise OSError(errno.EIO, f"cannot write {target}, is the disk full? PyTorch says: {why}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next write of the file removes it
+            aside.unlink()
     return result
 
 

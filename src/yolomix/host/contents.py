@@ -136,9 +136,15 @@ def _rows_fault(model: Any) -> str | None:
     rows = getattr(model, "yaml", None)
     if not isinstance(rows, dict) or not all(isinstance(rows.get(part), list) for part in ("backbone", "head")):
         return f"its yaml is {shown(rows)}, and has to be a model dictionary with backbone and head"
+    for row in [*rows["backbone"], *rows["head"]]:
+        if not isinstance(row, list | tuple) or len(row) != 4:
+            return f"a row of its yaml is {shown(row)}, and a row is [from, repeats, name, [arguments]]"
     scales, scale = rows.get("scales"), rows.get("scale")
     if isinstance(scales, dict) and scale and not (isinstance(scale, str) and scale in scales):
         return f"its scale is {shown(scale)}, and its scales are {', '.join(map(str, scales))}"
+    numbers = scales[scale] if isinstance(scales, dict) and scale else [1.0, 1.0, 1024]
+    if not isinstance(numbers, list | tuple) or len(numbers) < 3:
+        return f"its scale {scale} is {shown(numbers)}, and a scale is [depth, width, max_channels]"
     if wrong := names_fault(getattr(model, "names", {})):
         return wrong
     task = getattr(model, "task", "detect")
