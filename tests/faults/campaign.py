@@ -219,9 +219,10 @@ def _search(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) ->
         nonlocal done
         if run.over or done >= share:
             return
-        done += 1
         assert kind.draw is not None
-        outcome = tried(kind.draw(random))
+        case = kind.draw(random)  # which Hypothesis may cut short
+        done += 1
+        outcome = tried(case)
         assert not outcome.bad, outcome.word
 
     for round_ in itertools.count():
@@ -236,6 +237,12 @@ def _search(kind: Kind, run: Run, job: int, tried: Callable[[Case], Outcome]) ->
         try:
             test()
         except (AssertionError, hypothesis.errors.HypothesisException):
-            return  # found, shrunk and kept; or time ran out while it was shrunk
+            break  # found, shrunk and kept; or it takes our draws for inconsistent
         if run.over or done >= share:
+            break
+    # What it left, by plain seeds that nobody else has.
+    for i in range(done, share):
+        if run.over:
             return
+        assert kind.draw is not None
+        tried(kind.draw(Random(1_000_000 * (job + 1) + run.seed + i)))
