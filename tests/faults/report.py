@@ -33,7 +33,8 @@ With `YOLOMIX_TEST_FULL=1` it also checks that this part finds every fault that 
 
 ## The largest run of each kind
 
-A full run tries as many as stand under "to try"; "all, cut" is a list that the time did not reach the end of.
+A full run tries as many as stand under "to try"; "all, cut" is a list that the time did not reach the end of. What was
+bad is mended after a run, and its row stays until a run of that size replaces it.
 
 """
 
