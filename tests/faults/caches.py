@@ -139,21 +139,21 @@ SAMPLE = ("data.yaml", "train/0000.jpg", "val/0001.jpg", "test/0000.txt", "train
 def _forbidden(cache: Path) -> None:
     for path in (cache, *cache.rglob("*")):
         path.chmod(0)
-    apart.as_nobody()
+    apart.without_rights()
 
 
 def _read_only(cache: Path) -> None:
     for path in cache.rglob("*"):
         path.chmod(0o444 if path.is_file() else 0o555)
     cache.chmod(0o555)
-    apart.as_nobody()
+    apart.without_rights()
 
 
 def _files_forbidden(cache: Path) -> None:
     for path in cache.rglob("*"):
         path.chmod(0 if path.is_file() else 0o755)
     cache.chmod(0o755)
-    apart.as_nobody()
+    apart.without_rights()
 
 
 def _file_instead(cache: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import itertools
 import os
@@ -30,7 +29,6 @@ NAMES = (
     "tab\tname",
     "x" * 200,
 )
-LOADED = [*map(codecs.lookup, ("ascii", "latin-1", "cp1252"))]  # in a case, its user may not read where Python is
 SENTENCE = 20  # characters that an error has at least
 
 
@@ -189,7 +187,7 @@ def _read_only(path: Path) -> None:
         with contextlib.suppress(PermissionError):  # who is nobody already
             inner.chmod(0o555 if inner.is_dir() else 0o444)
     os.environ.update(HOME=str(path), YOLO_CONFIG_DIR=str(path / "config"), YOLOMIX_CACHE=str(path / "cache"))
-    apart.as_nobody()
+    apart.without_rights()
 
 
 def _loop() -> None:
