@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
-import torchvision.ops
-from torch import nn
 from ultralytics.nn import tasks
 
 from yolomix.hooks import top
@@ -24,14 +23,13 @@ from yolomix.surgery import csp
 
 LOGGER = logging.getLogger("yolomix")
 SAID = "said"  # the key under which `chain` gives the texts of the rows, of which it makes others
-REPEATS = 200  # of a row; the largest model of Ultralytics has 12
+REPEATS = 200  # of a row; no YAML that Ultralytics 8.4.190 ships has more than 18
 WIDTH = 64  # a first argument this large looks like the channels that rows of Ultralytics begin with
 # OverflowError and ZeroDivisionError are ArithmeticErrors: a scale of infinity, groups of 0.
 CONSTRUCTION = (
     *(TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError),
     SyntaxError,  # of a text among the arguments
 )
-_PACKAGES = {"nn": nn, "torchvision.ops": torchvision.ops}
 
 
 class RowError(ValueError):
@@ -155,9 +153,15 @@ def is_native(name: str) -> bool:
     (False, False)
     """
     if name.startswith(origins.NATIVE):
-        package, _, attribute = name.rpartition(".")
-        return is_module_class(getattr(_PACKAGES.get(package), attribute, None))
+        package, attribute = _package(name)
+        return is_module_class(getattr(package, attribute, None))
     return is_module_class(vars(tasks).get(name)) or csp.split(name) is not None
+
+
+def _package(name: str) -> tuple[ModuleType, str]:
+    """The package of a name with a dot that Ultralytics takes, and what is looked for in it."""
+    prefix = next(prefix for prefix in origins.NATIVE if name.startswith(prefix))
+    return importlib.import_module({"nn.": "torch.nn"}.get(prefix, prefix[:-1])), name.removeprefix(prefix)
 
 
 def known(name: str, where: str) -> Block:
@@ -173,8 +177,8 @@ def known(name: str, where: str) -> Block:
     if block is not None:
         return block
     if name.startswith(origins.NATIVE):
-        package = _PACKAGES.get(name.rpartition(".")[0])
-        near = difflib.get_close_matches(name.rpartition(".")[2], dir(package), n=3)
+        package, attribute = _package(name)
+        near = difflib.get_close_matches(attribute, dir(package), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise RowError(f"{where}: {name} is no layer{hint}")
     if origins.is_dotted(name):
