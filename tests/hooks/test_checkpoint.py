@@ -11,6 +11,7 @@ import pytest
 import torch
 import ultralytics
 from torch import nn
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
 
 import yolomix
@@ -233,16 +234,21 @@ def test_settings_that_cannot_be_used_are_told_with_the_file_to_resume(tiny, set
     content = {"epoch": 0, "model": model, "ema": None, "train_args": {**settings, "exist_ok": 3.5}}
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"a\.pt cannot be resumed, the settings of its training .* 'exist_ok=3\.5'"):
-        yolomix.YOLO(tiny).train(data=settings["data"], resume=str(tmp_path / "a.pt"))
+        DetectionTrainer(overrides={"data": settings["data"], "model": tiny, "resume": str(tmp_path / "a.pt")})
 
 
 def test_a_damaged_file_to_resume_is_not_called_missing(tiny, settings, tmp_path):
     file = weights.write(yolomix.YOLO(tiny).model, tmp_path / "last.pt")
     rotten(file, "archive/data/0")
     with pytest.raises(TypeError, match=r"last\.pt is damaged"):
-        yolomix.YOLO(tiny).train(**settings, resume=str(file))
-    with pytest.raises(FileNotFoundError):
-        yolomix.YOLO(tiny).train(**settings, resume=str(tmp_path / "none.pt"))
+        DetectionTrainer(overrides={**settings, "model": tiny, "resume": str(file)})
+
+
+def test_a_file_to_resume_that_is_not_there_is_not_replaced_by_another(tiny, settings, tmp_path, monkeypatch):
+    weights.write(yolomix.YOLO(tiny).model, tmp_path / "last.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"none\.pt cannot be resumed, it is not there"):
+        DetectionTrainer(overrides={**settings, "model": tiny, "resume": "none.pt"})
 
 
 class Calls:

@@ -102,22 +102,26 @@ def _restricted() -> Iterator[None]:
 def check_resume(native: Callable[..., Any], trainer: Any, *args: Any) -> Any:
     """``BaseTrainer.check_resume``, which calls every checkpoint not found that it cannot open.
 
+    One that is not there it replaces by the newest ``last.pt`` below the working folder, of whatever training.
+
     Raises:
         TypeError: the checkpoint is damaged; as :func:`torch_safe_load` says it.
         FileNotFoundError: there is none.
         ValueError: a setting of its training has a value that cannot be used.
     """
-    file = str(trainer.args.resume)
+    asked = trainer.args.resume
+    if isinstance(asked, (str, Path)) and asked and not os.path.exists(asked):
+        raise FileNotFoundError(f"{asked} cannot be resumed, it is not there; {NEEDED}")
     try:
         return native(trainer, *args)
-    except FileNotFoundError as error:
-        reason = error.__cause__
-        if isinstance(reason, TypeError) and file in str(reason):
+    except (FileNotFoundError, TypeError, ValueError, SyntaxError) as error:
+        reason = error.__cause__ if isinstance(error, FileNotFoundError) else error
+        if not isinstance(reason, (TypeError, ValueError, SyntaxError)):
+            raise
+        if isinstance(reason, TypeError) and str(asked) in str(reason):  # of the file itself
             raise reason from None
-        raise
-    except (TypeError, ValueError, SyntaxError) as error:  # of the settings in it
-        file = file if trainer.args.resume is not True else str(trainer.args.model)
-        raise ValueError(f"{file} cannot be resumed, the settings of its training cannot be used: {error}") from error
+        file = asked if asked is not True else trainer.args.model
+        raise ValueError(f"{file} cannot be resumed, the settings of its training cannot be used: {reason}") from reason
 
 
 def resume_training(native: Callable[..., Any], trainer: Any, ckpt: dict[str, Any] | None) -> Any:
