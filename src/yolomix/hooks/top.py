@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import logging
-from numbers import Real
 from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
 
 from yolomix.hooks.reserved import is_module_class
+from yolomix.host import contents
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -36,7 +36,7 @@ def check(d: dict[str, Any], error: type[ValueError]) -> None:
     if not all(isinstance(d.get(part), list) and d[part] for part in ("backbone", "head")):
         raise error(f"{file} is no model: it needs 'backbone' and 'head', each a list of rows, and has {[*d]}")
     for key in ("depth_multiple", "width_multiple"):
-        if not _is_number(d.get(key, 1.0)):
+        if not contents.is_number(d.get(key, 1.0)):
             raise error(f"{file}: {key} is {d[key]!r}; it has to be a number, as in {key}: 0.5")
     nc = d.get("nc", 1)
     if nc is not None and not (isinstance(nc, int) and nc >= 1):
@@ -44,8 +44,10 @@ def check(d: dict[str, Any], error: type[ValueError]) -> None:
     act = d.get("activation")
     if act and not (isinstance(act, str) and is_activation(act)):
         raise error(f"{file}: activation is {act!r}; it has to construct a layer, as in activation: torch.nn.ReLU()")
+    if wrong := contents.scale_fault(d):
+        raise error(f"{file}: {wrong}")
     if d.get("scales"):
-        _check_scales(d, file, error)
+        _three_numbers(d, file)
 
 
 def is_activation(text: str) -> bool:
@@ -67,23 +69,13 @@ def is_activation(text: str) -> bool:
     return is_module_class(known.get(package, {}).get(name))
 
 
-def _check_scales(d: dict[str, Any], file: str, error: type[ValueError]) -> None:
-    scales = d["scales"]
-    form = "a scale is [depth, width, max_channels], as in n: [0.33, 0.25, 1024]"
-    if not isinstance(scales, dict):
-        raise error(f"{file}: scales is {scales!r}; it maps letters to scales, and {form}")
-    used = d.get("scale") or next(iter(scales))
-    if used not in scales:
-        raise error(f"{file}: no scale {used!r}; its scales are {', '.join(map(str, scales))}")
-    scale = scales[used]
-    if not isinstance(scale, list) or len(scale) < 3 or not all(map(_is_number, scale[:3])):
-        raise error(f"{file}: scales: {used} is {scale!r}; {form}")
+def _three_numbers(d: dict[str, Any], file: str) -> None:
+    """Leave out what a scale has beyond its three numbers, and say so once."""
+    used = d.get("scale") or next(iter(d["scales"]))
+    scale = d["scales"][used]
     if len(scale) > 3:
-        d["scales"] = {**scales, used: scale[:3]}
+        d["scales"] = {**d["scales"], used: scale[:3]}
         if file not in _warned:
             _warned.add(file)
+            form = contents.SCALE
             LOGGER.warning("%s: scales: %s has %d numbers; %s, and the rest is ignored", file, used, len(scale), form)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import zipfile
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from yolomix.host.fork_rows import shown
 # One weights-only loading at a time: what PyTorch may construct in it is one list for the whole process.
 LOADING = threading.RLock()
 BLOCK = 1 << 20  # bytes that are read at once
+SCALE = "a scale is [depth, width, max_channels], as in n: [0.33, 0.25, 1024]"
 COUNTS = ("nc", "nl", "no", "reg_max")  # attributes of a detection head
 
 
@@ -96,6 +98,29 @@ def names_fault(names: object) -> str | None:
     return None if fits else f"its names are {shown(names)}, and have to map class indices to names"
 
 
+def scale_fault(model: dict[str, Any]) -> str | None:
+    """What is wrong with the scale that a model dictionary uses, its first one where it names none, or None.
+
+    >>> scale_fault({"scales": {"n": [0.5, 0.25]}})
+    'scales: n is [0.5, 0.25]; a scale is [depth, width, max_channels], as in n: [0.33, 0.25, 1024]'
+    """
+    scales = model.get("scales") or {}
+    if not isinstance(scales, dict):
+        return f"scales is {shown(scales)}; it maps letters to scales, and {SCALE}"
+    used = model.get("scale") or next(iter(scales), None)
+    if used not in list(scales):  # what is no key has no hash
+        return f"no scale {shown(used)}; its scales are {', '.join(map(str, scales))}" if scales else None
+    scale = scales[used]
+    if not isinstance(scale, list | tuple) or len(scale) < 3 or not all(map(is_number, scale[:3])):
+        return f"scales: {used} is {shown(scale)}; {SCALE}"
+    return None
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, which True is not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
     try:
         with archive.open(entry) as file:
@@ -139,13 +164,7 @@ def _rows_fault(model: Any) -> str | None:
     for row in [*rows["backbone"], *rows["head"]]:
         if not isinstance(row, list | tuple) or len(row) != 4:
             return f"a row of its yaml is {shown(row)}, and a row is [from, repeats, name, [arguments]]"
-    scales, scale = rows.get("scales"), rows.get("scale")
-    if isinstance(scales, dict) and scale and not (isinstance(scale, str) and scale in scales):
-        return f"its scale is {shown(scale)}, and its scales are {', '.join(map(str, scales))}"
-    numbers = scales[scale] if isinstance(scales, dict) and scale else [1.0, 1.0, 1024]
-    if not isinstance(numbers, list | tuple) or len(numbers) < 3:
-        return f"its scale {scale} is {shown(numbers)}, and a scale is [depth, width, max_channels]"
-    if wrong := names_fault(getattr(model, "names", {})):
+    if wrong := scale_fault(rows) or names_fault(getattr(model, "names", {})):
         return wrong
     task = getattr(model, "task", "detect")
     if task not in cfg.TASKS:
