@@ -95,7 +95,7 @@ def test_the_default_name_is_beside_the_checkpoint(checkpoint: Path) -> None:
 
 def test_a_shortfall_is_a_warning(checkpoint: Path, tmp_path: Path, monkeypatch, caplog) -> None:
     lost = Outcome("model.0.conv.weight", 0, "Conv", Fate.LEFT_AT_INIT, 216, "it fits and did not arrive")
-    report = Report("a", "b", (lost,), 1, 1)
+    report = Report("a", "b", (lost,), 1)
     monkeypatch.setattr("yolomix.planning.transferring.copy_weights", lambda *_: report)
     plan = yolomix.edit(checkpoint).insert("MLLABlock", "p3").plan()
     assert plan.apply(tmp_path / "a.pt").report is report

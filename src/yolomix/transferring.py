@@ -13,7 +13,7 @@ import torch
 from yolomix import files
 from yolomix.host import weights
 from yolomix.host.weights import Model
-from yolomix.surgery.align import Order, align, fitting, plain, seated
+from yolomix.surgery.align import Order, align, plain, seated
 from yolomix.surgery.report import Fate, Outcome, Report
 
 Load = Callable[[Model, Model], None]  # target and source: loads what has the same name and shape
@@ -144,8 +144,13 @@ def compare(source: Model, target: Model, order: Order, moved: bool = False) -> 
         i = key[0] or 0
         kind = type(source.model[i]).__name__
         found.append(Outcome(name, i, kind, Fate.UNUSED, values[key].numel(), "", name))
-    predicted = fitting(list(source.model), list(target.model), order)
-    return Report(_named(source, "pt_path"), _named(target), tuple(found), predicted, len(values), moved)
+    return Report(_named(source, "pt_path"), _named(target), tuple(found), len(values), moved, _classes(source, target))
+
+
+def _classes(source: Model, target: Model) -> tuple[int, int] | None:
+    """The class counts where they differ."""
+    before, now = (len(getattr(model, "names", ())) for model in (source, target))
+    return None if before == now else (before, now)
 
 
 def _fate(given: torch.Tensor | None, now: torch.Tensor, reordered: bool) -> tuple[Fate, str]:

@@ -15,7 +15,7 @@ GATE = Outcome("model.2.gate", 2, "ZeroGate", Fate.LEFT_AT_INIT, 16)
 OTHER = Outcome("model.3.cv.weight", 3, "Detect", Fate.SHAPE_DIFFERS, 6400, "(80, 80) -> (3, 80)", "model.2.cv.weight")
 LOST = Outcome("model.3.cv.bias", 3, "Detect", Fate.LEFT_AT_INIT, 3, "it fits and did not arrive", "model.2.cv.bias")
 UNUSED = Outcome("model.1.m.weight", 1, "C2f", Fate.UNUSED, 64, source="model.1.m.weight")
-REPORT = Report("a.pt", "b.yaml", (COPIED, BIAS, GATE, OTHER, LOST, UNUSED), 3, source_tensors=5, moved=True)
+REPORT = Report("a.pt", "b.yaml", (COPIED, BIAS, GATE, OTHER, LOST, UNUSED), source_tensors=5, moved=True)
 
 
 def test_every_tensor_of_the_source_is_copied_or_missing() -> None:
@@ -72,14 +72,14 @@ def test_what_is_missing_is_explained_the_largest_first() -> None:
 def test_what_is_missing_is_not_too_long() -> None:
     three = [Outcome(f"model.0.{k}", 0, "Conv", Fate.UNUSED, k) for k in range(3)]
     layers = [Outcome(f"model.{k}.w", k, "Conv", Fate.UNUSED, 1) for k in range(1, 12)]
-    lines = Report("a", "b", (*three, *layers), 0, 14).explain_missing().splitlines()
+    lines = Report("a", "b", (*three, *layers), 14).explain_missing().splitlines()
     assert lines[0] == "  source 0 Conv: 3 tensors unused: 2, 1 and 1 more"
     assert len(lines) == SHOWN + 1
     assert lines[-1] == "  and 4 more layers"
 
 
 def test_nothing_to_explain() -> None:
-    report = Report("a", "b", (COPIED, GATE), 1, 1)
+    report = Report("a", "b", (COPIED, GATE), 1)
     assert (report.complete, report.missing, report.explain_missing(), report.reasons) == (True, [], "", {})
 
 
@@ -88,7 +88,7 @@ def test_a_shortfall_is_counted_against_the_prediction() -> None:
         Outcome("model.0.w", 0, "Conv", Fate.COPIED, 4),
         Outcome("model.1.w", 1, "Conv", Fate.LEFT_AT_INIT, 9, "it fits and did not arrive"),
     )
-    report = Report("a", "b", tensors, 2, 2)
+    report = Report("a", "b", tensors, 2)
     assert (len(report.copied), report.complete) == (1, False)
     assert "1 Conv: 1 tensors left at init: w it fits and did not arrive" in report.explain_missing()
 

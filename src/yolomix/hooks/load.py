@@ -67,9 +67,8 @@ def report_of(model: Model) -> Report | None:
 
 
 def _tell(report: Report, verbose: bool) -> None:
-    """A line in the log, and a warning for whatever did not arrive."""
-    if verbose:
+    """A line in the log; a warning where something did not arrive for another reason than the class count."""
+    if len(report.missing) > len(report.new_for_classes):
+        tasks.LOGGER.warning(f"yolomix: {report.summary}; not:\n{report.explain_missing()}")
+    elif verbose:
         tasks.LOGGER.info(f"yolomix: {report.summary}")
-    if report.missing:
-        counts = f"{report.predicted} tensors fit, {len(report.copied)} arrived; not all"
-        tasks.LOGGER.warning(f"yolomix: {counts}:\n{report.explain_missing()}")

@@ -53,19 +53,6 @@ def shapes(layer: nn.Module) -> Shapes:
     return {(plain(layer, name), tuple(tensor.shape)) for name, tensor in layer.state_dict().items()}
 
 
-def fitting(source: Sequence[nn.Module], target: Sequence[nn.Module], order: Order) -> int:
-    """How many tensors fit, by name and shape, in the layers that correspond.
-
-    >>> fitting([nn.Linear(2, 1)], [nn.Linear(3, 1)], [0])
-    1
-    """
-    count = 0
-    for j, k in enumerate(order):
-        if k is not None:
-            count += len(shapes(source[k]) & shapes(target[j]))
-    return count
-
-
 def plain(layer: nn.Module, name: str) -> str:
     """A tensor's name inside the layer that a chain was made around; other names are set apart by a tilde.
 

@@ -67,7 +67,7 @@ class Report:
 
     >>> conv = Outcome("model.0.weight", 0, "Conv", Fate.COPIED, 432)
     >>> head = Outcome("model.1.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
-    >>> report = Report("a.pt", "b.yaml", (conv, head), predicted=1, source_tensors=2)
+    >>> report = Report("a.pt", "b.yaml", (conv, head), source_tensors=2, classes=(80, 3))
     >>> report.copied, report.missing, report.complete
     (['model.0.weight'], ['model.1.weight'], False)
     >>> print(report)
@@ -75,23 +75,23 @@ class Report:
         0  Conv     1 / 432              -             -       -
         1  Detect         -         1 / 80             -       -
     all             1 / 432         1 / 80             -       -
-    tensors / elements each; 1 of 2 source tensors copied, into a model of 2 (b.yaml)
+    tensors / elements each; 1 of 2 source tensors copied, 1 new for 3 classes instead of 80, into a model of 2 (b.yaml)
 
     Attributes:
         source: where the weights came from.
         target: where they went.
         tensors: all of them.
-        predicted: how many tensors were expected to arrive.
         source_tensors: how many tensors the source has.
         moved: whether layers of the source had to move to layers of another index.
+        classes: the class counts of source and target where they differ.
     """
 
     source: str
     target: str
     tensors: tuple[Outcome, ...]
-    predicted: int
     source_tensors: int
     moved: bool = False
+    classes: tuple[int, int] | None = None
 
     def of(self, fate: Fate | str) -> list[Outcome]:
         """The tensors of one fate."""
@@ -131,16 +131,28 @@ class Report:
         return len(self.copied) >= self.source_tensors
 
     @property
+    def new_for_classes(self) -> list[str]:
+        """Names of the head's tensors that another class count needs, where all others arrived; else none."""
+        missing = self._missing()
+        head = max((t.layer for t in self.tensors if t.fate is not Fate.UNUSED), default=None)
+        if not self.classes or any(t.layer != head or t.fate is not Fate.SHAPE_DIFFERS for t in missing):
+            return []
+        return [t.name for t in missing]
+
+    @property
     def summary(self) -> str:
         """One line."""
         counts = f"{len(self.copied)} of {self.source_tensors} source tensors copied"
+        if self.classes and (new := self.new_for_classes):
+            before, now = self.classes
+            counts += f", {len(new)} new for {now} classes instead of {before}"
         return f"{counts}, into a model of {self.target_tensors} ({self.target})"
 
     def explain_missing(self) -> str:
         """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived.
 
         >>> head = Outcome("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
-        >>> print(Report("a.pt", "b.yaml", (head,), 0, 1).explain_missing())
+        >>> print(Report("a.pt", "b.yaml", (head,), 1).explain_missing())
           1 Detect: 1 tensors shape differs: cv2.weight (80, 1) -> (3, 1)
         """
         lines = [_explained(layer, group) for layer, group in _by_layer(self._missing()).items()]
@@ -151,7 +163,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a program; ``reasons`` has a sentence for every name in ``missing``.
 
-        >>> sorted(Report("a.pt", "b.yaml", (), 0, 0).to_dict())[:4]
+        >>> sorted(Report("a.pt", "b.yaml", (), 0).to_dict())[:4]
         ['copied', 'left_at_init', 'missing', 'moved']
         """
         return {
