@@ -59,6 +59,19 @@ def test_an_object_for_rt_detr_builds_what_the_file_holds(tiny):
     assert (type(model), type(model.model)) == (YOLO, tasks.DetectionModel)
 
 
+@pytest.mark.parametrize("name", ["yolo0n-tiny.yaml", "yolo0n-tiny+MLLABlock@p3.yaml"])
+def test_a_task_that_is_not_that_of_the_head_is_refused(tiny, name):
+    with pytest.raises(ValueError, match=r"tiny.*\.yaml is a model for detect, its last row is Detect\. Leave task=seg"):
+        YOLO(tiny.with_name(name), task="segment")
+    with pytest.raises(ValueError, match=r"no task 'segmentation'; there are classify, "):
+        YOLO(tiny.with_name(name), task="segmentation")
+    assert YOLO(tiny.with_name(name), task="detect").task == "detect"
+
+
+def test_a_head_with_masks_can_be_trained_to_detect():
+    assert type(YOLO("yolo11n-seg.yaml", task="detect").model) is tasks.DetectionModel
+
+
 def test_a_graft_into_such_a_model(small):
     model = YOLO(small.with_name("any+MLLABlock@p3.yaml"))
     assert (type(model), type(model.model)) == (RTDETR, tasks.RTDETRDetectionModel)

@@ -11,6 +11,7 @@ from typing import Any
 
 import ultralytics
 from torch import nn
+from ultralytics.cfg import TASK2MODEL, TASKS
 from ultralytics.nn import tasks
 
 from yolomix.host import names
@@ -40,7 +41,7 @@ def new(native: Callable[..., None], model: Any, cfg: str, *args: Any, **kwargs:
     """``Model._new``, which builds a model from a YAML; before that, the object becomes what the last row says.
 
     Raises:
-        ValueError: the last row is no head, and nobody says the task.
+        ValueError: the last row is no head, and nobody says the task; or the task said is not that of the head.
     """
     described: dict[str, Any] = {}
     # What is wrong with the file the native function meets too, and what it raises is for the user.
@@ -48,6 +49,7 @@ def new(native: Callable[..., None], model: Any, cfg: str, *args: Any, **kwargs:
         described = names.described(names.resolve(cfg).base)  # a graft leaves the head alone, so the base says enough
     head = _head(described)
     if head is not None:
+        _check_task(cfg, head, kwargs.get("task", args[0] if args else None))
         _become(model, head)
     try:
         native(model, cfg, *args, **kwargs)
@@ -79,6 +81,24 @@ def _head(described: Any) -> type[nn.Module] | None:
         return BLOCKS[name].cls
     found = getattr(tasks, str(name), None)
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+
+def _check_task(file: str, head: type[nn.Module], task: str | None) -> None:
+    """Raise unless the head is for the task that somebody said, whose loss and metrics it has to feed."""
+    if task is None:
+        return
+    if task not in TASKS:
+        raise ValueError(f"no task {task!r}; there are {', '.join(sorted(TASKS))}")
+    try:
+        found = tasks.guess_model_task({"head": [[-1, 1, head.__name__, []]]})
+    except NotImplementedError:  # nobody knows but who said it
+        return
+    if found != task and not (task == "detect" and _is(head, "Detect")):  # the other heads detect too
+        example = TASK2MODEL[task].replace(".pt", ".yaml")
+        raise ValueError(
+            f"{file} is a model for {found}, its last row is {head.__name__}. Leave task={task} out, or take a model "
+            f"for it, such as {example}"
+        )
 
 
 def _is(head: type, name: str) -> bool:
