@@ -9,7 +9,7 @@ mamba_ssm asks for.
 import sys
 from types import ModuleType
 
-from yolomix.ops.forcing import use_backend
+from yolomix.ops.forcing import counting, use_backend
 from yolomix.ops.halo_attention import halo_attention
 from yolomix.ops.linear_attention import linear_attention
 from yolomix.ops.mamba_ssm import mamba_inner_fn, provide_mamba_ssm, selective_scan_fn, selective_scan_ref
@@ -19,6 +19,7 @@ from yolomix.ops.status import backends
 
 __all__ = [
     "backends",
+    "counting",
     "halo_attention",
     "linear_attention",
     "mamba_inner_fn",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolomix.ops import selftest
 from yolomix.ops.backend import Backend, BackendFile, needs_gradients, package_refusal
-from yolomix.ops.forcing import wanted
+from yolomix.ops.forcing import is_counting, wanted
 from yolomix.ops.precision import full_precision
 from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file
 
@@ -68,6 +68,8 @@ class Operator(Generic[Inputs, Output]):
             ValueError: this operator has no backend of that name.
             NotImplementedError: no backend takes the inputs; the message has everybody's reasons.
         """
+        if is_counting():
+            return next(row for row in self.backends if row.name == "eager").load()
         want = wanted(backend, [row.name for row in self.backends])
         rows = self._candidates(want)
         refused: dict[str, list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from yolomix.ops.tracing import constant_in_graphs
 
 ENVIRONMENT = "YOLOMIX_BACKEND"
+COUNTED = "yolomix.ops.selective_scan.counted"
 NAMES = ("auto", "triton", "numba", "eager", "reference")
 
+_counting: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_counting", default=False)
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("yolomix_backend", default=None)
 
 
@@ -36,6 +39,35 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """Run every operator in a form whose operations PyTorch can count, whichever backend would compute it.
+
+    A scan is one node with a formula then, and its outputs are zeros: inside the block only shapes mean something.
+
+    >>> import torch
+    >>> from torch.utils.flop_counter import FlopCounterMode
+    >>> from yolomix.ops import selective_scan
+    >>> u, A, B = torch.ones(1, 2, 4), torch.zeros(2, 3), torch.ones(1, 3, 4)
+    >>> with counting(), FlopCounterMode(display=False) as counter:
+    ...     y = selective_scan(u, u, A, B, B)
+    >>> counter.get_total_flops() == 6 * 1 * 2 * 4 * 3
+    True
+    """
+    importlib.import_module(COUNTED)  # enters the formulas, which a counter reads once, when it is made
+    token = _counting.set(True)
+    try:
+        yield
+    finally:
+        _counting.reset(token)
+
+
+@constant_in_graphs
+def is_counting() -> bool:
+    """Whether operations are counted, see :func:`counting`."""
+    return _counting.get()
 
 
 def wanted(backend: str, names: Sequence[str] = NAMES) -> str:

@@ -14,12 +14,13 @@ from yolomix.ops.halo_attention import OPERATOR as HALO_ATTENTION
 from yolomix.ops.linear_attention import OPERATOR as LINEAR_ATTENTION
 from yolomix.ops.selective_scan import OPERATOR as SELECTIVE_SCAN
 from yolomix.ops.ss2d import OPERATOR as SS2D
+from yolomix.showing import Shown
 
 OPERATORS: tuple[Operator[Any, Any], ...] = (HALO_ATTENTION, LINEAR_ATTENTION, SELECTIVE_SCAN, SS2D)
 
 
-@dataclass(frozen=True)
-class Status:
+@dataclass(frozen=True, repr=False)
+class Status(Shown):
     """One backend of one operator on this machine; it can be used when ``refusals`` is empty.
 
     Args:
@@ -35,6 +36,10 @@ class Status:
     device: str
     automatic: bool
     refusals: tuple[str, ...]
+
+    def in_short(self) -> str:
+        """Which backend of which operator, and why not."""
+        return f"{self.op} {self.backend} on {self.device}: {'; '.join(self.refusals) or 'runs'}"
 
 
 def backends() -> list[Status]:
