@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
+import platformdirs
 import pytest
+import torch
 
 from yolomix import data
 from yolomix.data import scene, shapes, surface
@@ -120,8 +125,26 @@ def test_every_class_looks_different_from_every_other():
 
 
 def test_the_outline_alone_does_not_tell_a_texture_or_an_arrangement():
-    outlines = {kind.outlines for kind in shapes.CLASSES if kind.name in ("stripes", "checks", "row", "trio")}
+    outlines = {kind.outlines for kind in shapes.CLASSES if kind.name in ("stripe", "check", "row", "trio")}
     assert len(outlines) == 1
+
+
+def test_a_class_is_counted_in_words(tmp_path):
+    """By Ultralytics, which adds an s."""
+    from ultralytics.engine.results import Results
+
+    two_of_each = np.array([[0, 0, 9, 9, 0.9, label] for label in range(len(shapes.CLASSES)) for _ in range(2)])
+    names = {i: kind.name for i, kind in enumerate(shapes.CLASSES)}
+    found = Results(np.zeros((9, 9, 3), np.uint8), "image.jpg", names, boxes=torch.from_numpy(two_of_each))
+    assert found.verbose() == "2 stripes, 2 checks, 2 rows, 2 trios, 2 gears, 2 stars, "
+
+
+def test_other_names_of_classes_are_kept_in_another_folder():
+    """Else two versions of yolomix on one machine would render over each other's dataset every time."""
+    assert (data.FOLDER, [kind.name for kind in shapes.CLASSES]) == (
+        "sample-v2",
+        ["stripe", "check", "row", "trio", "gear", "star"],
+    )
 
 
 def test_missing_photographs_are_named(monkeypatch):
@@ -138,6 +161,26 @@ def test_it_is_rendered_once_and_kept(small):
     assert len(before) == 16
     assert data.sample_dataset("segment") == file
     assert {path: path.stat().st_mtime_ns for path in small.rglob("*.*")} == before
+
+
+def test_the_first_use_says_what_takes_so_long(small, monkeypatch, capsys):
+    steps = []
+
+    @contextmanager
+    def shown(what):
+        steps.append(what)
+        yield lambda *step: steps.append(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data.progress, "shown", shown)
+        data.sample_dataset()
+    what = "rendering the sample dataset, 7 images"
+    assert steps == [what, *[(i, 7, what) for i in range(7)]]
+    shutil.rmtree(small)
+    data.sample_dataset()
+    assert capsys.readouterr().err.startswith(f"   0 s  {what}\n")
+    data.sample_dataset()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_incomplete_dataset_is_rendered_again(small):
@@ -192,16 +235,23 @@ def test_a_home_that_cannot_be_written_gives_way_to_temporary_files(small, monke
         data.sample_dataset(root=tmp_path / "file")
 
 
-def test_the_cache_folder_follows_the_usual_variables(monkeypatch, tmp_path):
+def test_the_cache_folder_is_the_usual_one_or_the_one_that_is_named(monkeypatch, tmp_path):
     monkeypatch.delenv("YOLOMIX_CACHE", raising=False)
-    monkeypatch.setattr(data.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert data.cache_folder() == tmp_path / "yolomix"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.cache_folder() == tmp_path / ".cache" / "yolomix"
+    assert data.cache_folder() == platformdirs.user_cache_path("yolomix", appauthor=False)
     monkeypatch.setenv("YOLOMIX_CACHE", str(tmp_path / "own"))
     assert data.cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="XDG_CACHE_HOME and HOME mean nothing on Windows")
+def test_a_home_that_is_named_has_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("YOLOMIX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert data.cache_folder() == tmp_path / "xdg" / "yolomix"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert data.cache_folder().is_relative_to(tmp_path / "home")
+    monkeypatch.setenv("HOME", "relative")
+    assert data.cache_folder().is_absolute()
 
 
 def test_a_task_without_labels_is_refused():

@@ -14,7 +14,7 @@ import torch
 import ultralytics
 
 import yolomix
-from tests.tiny import description
+from tests.tiny import TINY, description
 from yolomix import ModelEdit, files
 from yolomix.host import weights
 from yolomix.surgery.grammar import GraftNameError
@@ -98,6 +98,31 @@ def test_what_is_written_is_what_was_planned(operation: Callable[[ModelEdit], Mo
     plan = change.plan()
     model = ultralytics.YOLO(done.file).model
     assert plan.parameters + plan.parameters_added == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"], ids=["", "with a byte order mark"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_what_somebody_wrote_in_a_model_yaml_stays(tmp_path: Path, before: str, newline: str) -> None:
+    text = "# MIT licence\n" + TINY.replace("[32, 3, 2]]\n", "[32, 3, 2]]   # mine\n").replace("[nc]]", "[nc]] # 7")
+    (tmp_path / "yolo0-mine.yaml").write_text(before + text, "utf-8", newline=newline)
+    once = yolomix.graft(tmp_path / "yolo0s-mine.yaml", "MLLABlock", "p3", args=[4]).apply(tmp_path / "a.yaml")
+    head, _, kept = once.yaml.read_text("utf-8").partition("\n\n")
+    assert f"# {tmp_path / 'yolo0s-mine.yaml'}, changed by yolomix: mllablock\n" in head
+    assert kept.startswith("# MIT licence\n\nnc: 2\nscales: # [depth, width, max_channels]\n  s: [1.0, 1.0, 64]\n  n:")
+    assert kept.count("[32, 3, 2]]   # mine\n") == 3
+    assert "  - [[5, 7], 1, Detect, [nc]] # 8\n" in kept
+    twice = yolomix.edit(once.file).remove(5).apply(tmp_path / "b.yaml")
+    again = twice.yaml.read_text("utf-8").partition("\n\n")[2]
+    assert sorted(again.splitlines()) == sorted(text.splitlines())  # the scale in use came first
+    assert len(ultralytics.YOLO(twice.file).model.model) == 8
+
+
+def test_the_licence_of_a_yaml_of_ultralytics_and_of_a_packaged_one_stays(tmp_path: Path) -> None:
+    text = yolomix.graft("yolo11n.yaml", "MLLABlock", "p5").apply(tmp_path / "a.yaml").yaml.read_text("utf-8")
+    assert "AGPL-3.0" in text
+    assert "  - [-1, 2, C3k2, [1024, True]] # 23 (P5/32-large)\n" in text
+    packaged = yolomix.graft("yolo11s-halo.yaml", "MLLABlock", "p5").apply(tmp_path / "b.yaml").yaml.read_text("utf-8")
+    assert "scales: # [depth, width, max_channels]\n  s:" in packaged
 
 
 def test_rows_of_every_operation() -> None:

@@ -11,7 +11,7 @@ import importlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from yolomix.data import sample_dataset
 from yolomix.files import write
 from yolomix.ops.backend import package_refusal
+from yolomix.progress import Progress
 from yolomix.records import Record
+from yolomix.showing import Shown
 
 MODEL = "yolo11n-mlla.yaml"
 RECIPE: dict[str, Any] = {
@@ -57,8 +59,6 @@ IMAGES = 6  # shown
 TOLERANCE = 1e-4  # of raw outputs: scores, and boxes as fractions of the image size; see docs/results.md
 FLOPS_SIZE = 640  # pixels, the image size at which detectors are compared
 
-Progress = Callable[[int, int, str], None]
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -84,8 +84,8 @@ class Exported:
         return None if self.difference is None else self.difference <= TOLERANCE
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Shown):
     """What the demo measured and where its files are.
 
     Attributes:
@@ -109,6 +109,10 @@ class Outcome:
     save_dir: Path
     images: Sequence[Path]
     onnx: Exported
+
+    def in_short(self) -> str:
+        """The metrics, and where everything is."""
+        return f"{self.save_dir}: {self.record.in_short()}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

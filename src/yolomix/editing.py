@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from yolomix.host.survey import survey, with_scale
 from yolomix.nn import origins
 from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
+from yolomix.showing import Shown
 from yolomix.surgery import csp, grammar, insertion, steps
 from yolomix.surgery.graph import Graph, Layer, Row, arguments
 from yolomix.surgery.insertion import At
@@ -20,8 +21,8 @@ from yolomix.surgery.insertion import At
 Args = Sequence[Any] | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ModelEdit:
+@dataclass(frozen=True, repr=False)
+class ModelEdit(Shown):
     """A model with changes that are not made yet. It never changes: every operation gives a new one.
 
     Insertion points and layer indices are always those of the base, however many operations came before. Of two blocks
@@ -41,11 +42,17 @@ class ModelEdit:
     """
 
     base: Base
-    graph: Graph = field(repr=False)
+    graph: Graph
     suffix: str = ""
 
-    def __repr__(self) -> str:
-        return f"<ModelEdit {self.base.name}{self.suffix}: .plan() shows what changes, .apply() writes it>"
+    def in_short(self) -> str:
+        """The name, and how to go on."""
+        return f"{self.base.name}{self.suffix}: .plan() shows what changes, .apply() writes it"
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """The rows of the model."""
+        rows = [tuple(map(str, (i, *row))) for i, row in enumerate(self.graph.rows)]
+        return [("layer", "from", "repeats", "module", "args"), *rows]
 
     def insert(self, block: str, at: At, args: Args = (), n: int = 1, gate: bool | None = None) -> ModelEdit:
         """Put a block into a row of its own behind each layer; see :func:`graft`.

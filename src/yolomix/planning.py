@@ -12,7 +12,8 @@ from typing import Any
 
 from yolomix import files, transferring
 from yolomix._version import __version__
-from yolomix.host import weights
+from yolomix.host import names, weights
+from yolomix.showing import Shown
 from yolomix.surgery import yamlfile
 from yolomix.surgery.graph import Graph, Layer
 from yolomix.surgery.report import Report
@@ -35,14 +36,14 @@ class Base:
     """
 
     name: str
-    model: dict[str, Any]
-    layers: tuple[Layer, ...]
+    model: dict[str, Any] = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
     file: Path | None = None
     yaml: Path | None = None
 
 
-@dataclass(frozen=True)
-class EditedModel:
+@dataclass(frozen=True, repr=False)
+class EditedModel(Shown):
     """The files of an edited model. ``str()`` gives the one to open, so ``YOLO(edit.apply())`` works.
 
     >>> str(EditedModel(Path("mine.yaml"), Path("mine.yaml")))
@@ -65,6 +66,10 @@ class EditedModel:
             found |= self.report.to_dict()
         return found
 
+    def in_short(self) -> str:
+        """The file, and how many weights are in it."""
+        return f"{self.file}: {self.report.counts}" if self.report else str(self.file)
+
     def __str__(self) -> str:
         return str(self.file)
 
@@ -72,8 +77,8 @@ class EditedModel:
         return str(self.file)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What an edit would do. ``print`` it for a table; ``apply`` does it.
 
     >>> import yolomix
@@ -94,8 +99,8 @@ class Plan:
     """
 
     base: Base
-    graph: Graph = field(repr=False)
-    layers: tuple[Layer, ...] = field(repr=False)
+    graph: Graph
+    layers: tuple[Layer, ...]
     steps: tuple[Step, ...]
     suffix: str
 
@@ -133,17 +138,21 @@ class Plan:
             "tensors": self.tensors,
         }
 
-    def __str__(self) -> str:
-        rows = [HEAD, *(step.cells() for step in self.steps)]
-        changes = [step.change for step in self.steps if step.change]
-        weights_kept = f"{self.kept} of {self.tensors} tensors keep their weights"
-        if "changed" in changes:
-            weights_kept = f"at least {weights_kept}"
+    def in_short(self) -> str:
+        """How many layers change, and what that costs."""
+        changes = [step for step in self.steps if step.change]
         added = gain(self.parameters_added) or "no"
-        return (
-            f"{table(rows)}\n{self.base.name}: {len(changes)} of {len(self.steps)} layers change, "
-            f"{added} parameters on {self.parameters:,}; {weights_kept}"
-        )
+        return f"{self.base.name}: {len(changes)} of {len(self.steps)} layers change, {added} parameters"
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """A row per layer below a head."""
+        return [HEAD, *(step.cells() for step in self.steps)]
+
+    def __str__(self) -> str:
+        weights_kept = f"{self.kept} of {self.tensors} tensors keep their weights"
+        if any(step.change == "changed" for step in self.steps):
+            weights_kept = f"at least {weights_kept}"
+        return f"{table(self.as_rows())}\n{self.in_short()} on {self.parameters:,}; {weights_kept}"
 
     def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
         """Write the model: a YAML, and from a checkpoint also a .pt that has the weights in it, and a report.
@@ -161,8 +170,8 @@ class Plan:
         file = self._file(save)
         yaml = file.with_suffix(".yaml")
         # The text first: where it cannot be made nothing is written.
-        remark = f"{self.base.name}, changed by yolomix: {self.suffix.strip('-')}"
-        text = yamlfile.text(self.graph.model, self.layers, remark)
+        source = "" if self.base.file else names.written(self.base.name)
+        text = yamlfile.text(self.graph, self.layers, self.base.name, self.suffix.strip("-"), source)
         report = None
         if file.suffix == ".pt":
             report = self._write_checkpoint(file, yaml, text, seed)

@@ -21,6 +21,7 @@ import torch
 
 from yolomix._version import __version__
 from yolomix.ops.backend import package_refusal
+from yolomix.showing import Shown
 
 PACKAGES = ("yolomix", "torch", "numba", "triton", "ultralytics")
 # The instructions that decide how fast our kernels and PyTorch's are.
@@ -31,8 +32,8 @@ FLAGS = (
 SIGNIFICANT = ".6g"  # digits of a metric in a CSV row: more than a measurement has
 
 
-@dataclass(frozen=True)
-class Processor:
+@dataclass(frozen=True, repr=False)
+class Processor(Shown):
     """A processor, and the vector instructions that ran on it.
 
     >>> zen4 = Processor("AMD EPYC", "znver4", "x86_64", 2, ("avx2", "avx512f"), "AVX-512", "AVX512")
@@ -56,6 +57,10 @@ class Processor:
     flags: tuple[str, ...]
     vector: str
     pytorch: str
+
+    def in_short(self) -> str:
+        """The processor, and the width of its vectors."""
+        return f"{self}, {self.vector}"
 
     def __str__(self) -> str:
         known = [word for word in (self.model, self.architecture) if word]
@@ -102,8 +107,8 @@ class Processor:
         }
 
 
-@dataclass(frozen=True)
-class Conditions:
+@dataclass(frozen=True, repr=False)
+class Conditions(Shown):
     """What a number is worth nothing without.
 
     >>> here = Conditions.here()
@@ -162,6 +167,15 @@ class Conditions:
             "date": self.date,
         }
 
+    def in_short(self) -> str:
+        """What computes, and when."""
+        plural = "" if self.threads == 1 else "s"
+        return f"{self.device}, {self.threads} thread{plural}, {self.processor}, {self.date}"
+
+    def as_rows(self) -> list[tuple[str, str]]:
+        """The columns of a CSV row."""
+        return [("name", "value"), *self.row().items()]
+
     def row(self) -> dict[str, str]:
         """The columns of a CSV row; every package has its own."""
         return {
@@ -175,8 +189,8 @@ class Conditions:
         }
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, repr=False)
+class Record(Shown):
     """The metrics of a run and the conditions under which they hold.
 
     >>> record = Record({"ms_p50": 23.41234567}, Conditions.here())
@@ -194,6 +208,14 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: ``metrics`` and ``conditions``."""
         return {"metrics": dict(self.metrics), "conditions": self.conditions.to_dict()}
+
+    def in_short(self) -> str:
+        """The metrics."""
+        return ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+
+    def as_rows(self) -> list[tuple[str, str]]:
+        """The columns of a CSV row."""
+        return [("name", "value"), *self.row().items()]
 
     def row(self) -> dict[str, str]:
         """The columns of a CSV row: the metrics, then the conditions."""

@@ -300,7 +300,9 @@ def _heard() -> list[str]:
 
 
 def _no_leftovers() -> None:
-    left = [path for path in Path("cache").rglob("*") if ".tmp" in path.name or path.name.startswith("sample-v1-")]
+    from yolomix.data import FOLDER
+
+    left = [path for path in Path("cache").rglob("*") if ".tmp" in path.name or path.name.startswith(f"{FOLDER}-")]
     if left:
         raise Bad(f"left behind: {left}")
 

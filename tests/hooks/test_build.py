@@ -21,6 +21,7 @@ import yolomix
 from tests.hooks import blocks
 from tests.tiny import description
 from yolomix.hooks import reserved, rows
+from yolomix.hooks.layer_table import Line
 from yolomix.hooks.rows import RowError
 from yolomix.host import original
 from yolomix.nn import common
@@ -124,19 +125,71 @@ def test_the_description_is_left_as_it_was():
     assert d == before
 
 
-def test_the_log_shows_our_rows_and_no_stand_ins():
+def table(**changes) -> tuple[nn.Sequential, list[Line]]:
+    """The layers of a model, and the table of layers in the log."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     tasks.LOGGER.addHandler(handler)
     try:
-        model = DetectionModel(description(), verbose=True).model
+        model = DetectionModel(description(**changes), verbose=True).model
     finally:
         tasks.LOGGER.removeHandler(handler)
-    table = {int(line[:3]): line.split() for line in lines if line[:3].strip().isdigit()}
-    assert [*table] == list(range(8))
-    assert table[2] == ["2", "-1", "1", str(model[2].np), "yolomix.nn.halonet.HaloAttention", "[2,", "1,", "8,", "2]"]
-    assert table[4][2:5] == ["2", str(model[4].np), "yolomix.nn.mlla.C2PSAMLLA"]
+    return model, [line for line in map(Line.read, lines) if line]
+
+
+def test_the_log_shows_our_rows_and_no_stand_ins():
+    model, lines = table()
+    assert [line.i for line in lines] == list(range(8))
+    assert lines[2] == Line(2, "-1", 1, model[2].np, "yolomix.nn.halonet.HaloAttention", "[16, 2, 1, 8, 2]")
+    assert lines[4] == Line(4, "-1", 2, model[4].np, "yolomix.nn.mlla.C2PSAMLLA", "[16, 16, 2]")
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ([-1, 1, "Keeps", [3, "fancy"]], (1, "Keeps", "[32, 3, 'fancy']")),
+        ([-1, 1, "Keeps", [3, {"mode": "fancy"}]], (1, "Keeps", "[32, 3, {'mode': 'fancy'}]")),
+        ([-1, 3, "Changes", [128, 3]], (2, "Changes", "[32, 64, 3]")),
+        ([-1, 3, "Repeats", [128, 0.25]], (2, "Repeats", "[32, 64, 2, 0.25]")),
+        ([[0, 1], 1, "Joins", [2.0]], (1, "Joins", "[[16, 32], 2.0]")),
+        ([-1, 3, "C3k2(MLLABlock)", [128]], (2, "C3k2(MLLABlock)", "[32, 64, 2]")),
+        (
+            [-1, 1, "C3k2(MLLABlock)", [128, False, {"num_heads": 2}]],
+            (1, "C3k2(MLLABlock)", "[32, 64, 1, False, {'num_heads': 2}]"),
+        ),
+        ([-1, 1, "Conv", [128, 1]], (1, "Conv", "[32, 64, 1]")),
+    ],
+)
+def test_the_log_shows_what_was_built_not_what_the_row_says(row, shown):
+    start = [[-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [64, 3, 1]]]
+    scales = {"n": [0.67, 0.5, 1024]}
+    model, lines = table(backbone=[*start, row], head=[[[1, 2], 1, "Detect", ["nc"]]], scales=scales)
+    n, module, args = shown
+    assert (lines[2].n, lines[2].type.rpartition(".")[2], lines[2].args) == (n, module, args)
+    assert lines[2].np == model[2].np == sum(p.numel() for p in model[2].parameters())
+
+
+def test_the_log_shows_a_row_that_reads_many_layers():
+    """Its second column is so long that no space is left before it."""
+    start = [[-1, 1, "Conv", [16, 3, 1]] for _ in range(9)]
+    _, lines = table(backbone=start, head=[[[*range(9)], 1, "Joins", []], [[8, 9], 1, "Detect", ["nc"]]])
+    assert (lines[9].f, lines[9].type) == (str([*range(9)]), "tests.hooks.blocks.Joins")
+
+
+def test_the_log_has_a_chain_under_its_one_index():
+    """Every row inside, and those behind it read what they read in the model YAML."""
+    chain = [-1, 1, "Chain", [[1, "Conv", [32, 3, 2]], [2, "ZeroGate", ["MLLABlock", [4]]]]]
+    backbone = [[-1, 1, "Conv", [16, 3, 2]], chain, [1, 1, "Conv", [32, 3, 2]]]
+    model, lines = table(backbone=backbone, head=[[[1, 2], 1, "Detect", ["nc"]]])
+    shown = [(line.i, line.f, line.n, line.type.rpartition(".")[2], line.args) for line in lines[1:4]]
+    assert shown == [
+        (1, "-1", 1, "Conv", "[8, 16, 3, 2]"),
+        (1, "-1", 2, "ZeroGate", "[16, 'MLLABlock', [4]]"),
+        (2, "1", 1, "Conv", "[16, 16, 3, 2]"),
+    ]
+    assert (lines[4].i, lines[4].f) == (3, "[1, 2]")
+    assert lines[1].np + lines[2].np == model[1].np
 
 
 def test_a_model_runs_pickles_copies_and_gives_every_parameter_a_gradient():

@@ -57,6 +57,12 @@ def inside(layer: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
     return [module for module in layer.modules() if type(module) is kind]
 
 
+def test_a_row_that_the_yaml_repeats_by_an_alias_has_its_block_every_time():
+    same = row("C3k2(MLLABlock)")
+    first, second = layers(same, same)[2:4]
+    assert [len(inside(layer, EVERY["MLLABlock"].cls)) for layer in (first, second)] == [2, 2]
+
+
 @pytest.mark.parametrize("host", CSP)
 def test_a_block_goes_into_every_csp_module(host):
     """As many blocks as there were bottlenecks, as wide as they were; output and gradients are there."""

@@ -18,6 +18,7 @@ import yolomix
 from tests.hooks.own_heads import OWN, PARENTS, CalmDetect
 from tests.tiny import TINY, description
 from yolomix.hooks import heads
+from yolomix.hooks.layer_table import Line
 from yolomix.hooks.rows import RowError
 from yolomix.host import names
 from yolomix.nn import registry
@@ -159,7 +160,8 @@ def test_what_is_wrong_with_a_row_of_a_head_names_the_row():
 def test_the_log_has_the_line_of_the_own_head(caplog):
     with caplog.at_level("INFO"):
         tasks.parse_model(described("CalmDetect", ["nc"]), ch=3, verbose=True)
-    assert "tests.hooks.own_heads.CalmDetect" in caplog.text or "CalmDetect" in caplog.text
+    (line,) = [line for line in caplog.messages if "CalmDetect" in line]
+    assert f"{Line.read(line).type} {Line.read(line).args}".startswith("tests.hooks.own_heads.CalmDetect [2, ")
 
 
 @pytest.fixture(scope="module")

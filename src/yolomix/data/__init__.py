@@ -12,14 +12,14 @@ import functools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
+import platformdirs
 
-from yolomix import files
+from yolomix import files, progress
 from yolomix.data.scene import labelled_image
 from yolomix.data.shapes import CLASSES
 
@@ -27,7 +27,7 @@ LOGGER = logging.getLogger("yolomix")
 
 TASKS = ("detect", "segment")
 SPLITS = {"train": 400, "val": 100, "test": 100}  # images in each
-FOLDER = "sample-v1"  # counts up whenever an image or a label changes
+FOLDER = "sample-v2"  # counts up whenever an image, a label or the name of a class changes
 JPEG_QUALITY = 92
 KINDS = {"images": ".jpg", "labels": ".txt"}  # folders, and what their files end in
 DIGESTS = "sha256.txt"  # of every image and label, as sha256sum writes and checks them
@@ -92,13 +92,7 @@ def cache_folder() -> Path:
     """
     if own := os.environ.get("YOLOMIX_CACHE"):
         return Path(own)
-    if sys.platform == "win32":
-        shared, usual = os.environ.get("LOCALAPPDATA"), "~/.cache"
-    elif sys.platform == "darwin":
-        shared, usual = os.environ.get("XDG_CACHE_HOME"), "~/Library/Caches"
-    else:
-        shared, usual = os.environ.get("XDG_CACHE_HOME"), "~/.cache"
-    return Path(shared or usual).expanduser() / "yolomix"
+    return platformdirs.user_cache_path("yolomix", appauthor=False)
 
 
 def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
@@ -114,10 +108,14 @@ def render(folder: Path, splits: Mapping[str, int] = SPLITS) -> Path:
         splits: number of images in each split.
     """
     digests = []
-    for split, count in splits.items():
+    images = [(split, i) for split, count in splits.items() for i in range(count)]
+    for split in splits:
         for kind in KINDS:
             (folder / kind / split).mkdir(parents=True, exist_ok=True)
-        for i in range(count):
+    what = f"rendering the sample dataset, {len(images)} images"
+    with progress.shown(what) as said:
+        for done, (split, i) in enumerate(images):
+            said(done, len(images), what)
             drawn = labelled_image(seed(split, i))
             # Not cv2.imwrite, which on Windows cannot open a path with non-ASCII letters.
             _, encoded = cv2.imencode(".jpg", drawn.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -161,7 +159,6 @@ def _kept(folder: Path) -> Path:
     _remove_leftovers(folder)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-{os.getpid()}-", dir=folder.parent))
     try:
-        LOGGER.info("rendering the sample dataset into %s", folder)
         render(aside / "new")
         try:
             if folder.exists() and not _whole(folder):
@@ -172,6 +169,7 @@ def _kept(folder: Path) -> Path:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    LOGGER.info("the sample dataset is kept in %s", folder)
     return folder / "data.yaml"
 
 

@@ -91,13 +91,14 @@ class Kind:
     """A kind of object that an image may show.
 
     >>> [kind.name for kind in CLASSES]
-    ['stripes', 'checks', 'row', 'trio', 'gear', 'star']
+    ['stripe', 'check', 'row', 'trio', 'gear', 'star']
 
     Attributes:
         outlines: an object has one of these.
         pattern: drawn on it in a second colour.
         smallest: least extent at which it can be told from the other kinds, in pixels.
-        name: its class; empty for a distractor, which is not labelled.
+        name: its class, in the singular, since Ultralytics counts "2 stripes"; empty for a distractor, which is not
+            labelled.
     """
 
     outlines: tuple[Field, ...]
@@ -107,8 +108,8 @@ class Kind:
 
 
 CLASSES = (
-    Kind((circle, square), stripes, 16, "stripes"),
-    Kind((circle, square), checks, 16, "checks"),
+    Kind((circle, square), stripes, 16, "stripe"),
+    Kind((circle, square), checks, 16, "check"),
     Kind((circle, square), row, 18, "row"),
     Kind((circle, square), trio, 18, "trio"),
     Kind((gear,), plain, 14, "gear"),

@@ -17,9 +17,9 @@ somebody's C3k2        ``C3k2, [c2, c3k]``            c2 and n; c3k by the scale
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -28,26 +28,36 @@ from ultralytics.nn.modules import C3k2, Conv
 
 from yolomix.hooks import csp, first_pass, heads, layer_table, rows
 from yolomix.hooks.channels import Channels, Noted, Sources
+from yolomix.hooks.layer_table import Line, Place
 from yolomix.hooks.rows import Row
 from yolomix.nn import common, registry
 
 Layers = tuple[nn.Sequential, list[int]]
 
 
-def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbose: bool = True) -> Layers:
+def parse_model(
+    native: Callable[..., Layers], d: dict[str, Any], ch: int, verbose: bool = True, places: Sequence[Place] = ()
+) -> Layers:
     """The layers of the model dictionary ``d`` with our blocks in them, ``(layers, save)`` as the native function.
+
+    Args:
+        native: the function of Ultralytics.
+        d: the model dictionary.
+        ch: channels of the image.
+        verbose: whether to log the table of layers.
+        places: of every row, where the model YAML has another index and from for it.
 
     Raises:
         RowError: a row cannot be built; the text names file, row, block, what it takes and what came.
     """
-    d = deepcopy(d)
+    d = _copied(d)
     ours = rows.read(d)
     said = [(row[0], text) for row, text in zip(d["backbone"] + d["head"], rows.texts(d), strict=True)]
     channels = Channels(ch)
     parents: list[type[nn.Module]] = [C3k2, *(row.block.parent for row in ours.values() if row.block.parent)]
     with (
         rows.located(d),
-        layer_table.corrected(tasks.LOGGER) as lines,
+        layer_table.corrected(tasks.LOGGER, places) as lines,
         _default_activation(),
         heads.recorded(parents) as given,
     ):
@@ -64,11 +74,11 @@ def parse_model(native: Callable[..., Layers], d: dict[str, Any], ch: int, verbo
             Conv.default_act = common.Conv.default_act = _activation(layers)
         for i, row in ours.items():
             slots = _slots(layers[i])
-            layers[i] = _replacement(row, slots, channels, given)
-            lines[i] = layer_table.line(layers[i], len(slots), row.args)
+            layers[i], args = _replacement(row, slots, channels, given)
+            lines[i] = partial(Line.of, module=layers[i], args=args)
         for i, mix in inside.items():
             mix.put(layers[i])
-            lines[i] = layer_table.line(layers[i], mix.n, mix.args)
+            lines[i] = partial(mix.line, layer=layers[i])
     first_pass.watch(layers, said, ours, channels)
     return layers, save
 
@@ -86,6 +96,13 @@ def fuse(native: Callable[..., nn.Module], model: nn.Module, *args: Any, **kwarg
         if own is not None and not own.__module__.startswith("ultralytics."):
             own(module)
     return native(model, *args, **kwargs)
+
+
+def _copied(value: Any) -> Any:
+    """A copy in which every list is one of its own, also where the model YAML repeats a row by an alias."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _stand_in(row: Row, channels: Channels) -> list[Any]:
@@ -113,37 +130,40 @@ def _slots(layer: nn.Module) -> list[nn.Module]:
     return list(layer) if type(layer) is nn.Sequential else [layer]
 
 
-def _replacement(row: Row, slots: list[nn.Module], channels: Channels, given: heads.Record) -> nn.Module:
-    """Our module for a row, with the four attributes that Ultralytics keeps on every layer."""
+def _replacement(
+    row: Row, slots: list[nn.Module], channels: Channels, given: heads.Record
+) -> tuple[nn.Module, list[Any]]:
+    """Our module for a row, with the four attributes that Ultralytics keeps on every layer, and its arguments."""
+    cls = row.block.cls
     try:
-        if row.block.parent is not None:
-            args, named = given[slots[0]]
-            if hasattr(row.block.parent, "legacy"):  # which form of the head the rows mean: said to the class
-                row.block.cls.legacy = row.block.parent.legacy  # type: ignore[attr-defined]
-            made = [row.block.cls(*args, **named, **row.named)]
-        elif row.block.is_c3k2:
-            made = [row.block.cls(*given[slots[0]][0][:4], *row.options[1:], **row.named)]
-        else:
-            made = _made(row, channels, len(slots))
+        args, named = _arguments(row, slots, channels, given)
+        made = [cls(*args, **named)]
+        if row.block.parent is None and not row.block.rule.takes_repeats:
+            c2 = channels.given(row.i)
+            for _ in slots[1:]:  # a repeated block reads the one before it
+                made.append(row.block.make(c2, c2, args=row.options, named=row.named))
     except rows.CONSTRUCTION as error:
         raise row.error(error) from error
     new: Any = made[0] if len(made) == 1 else nn.Sequential(*made)
-    cls = row.block.cls
     new.i, new.f, new.type = row.i, row.f, f"{cls.__module__}.{cls.__qualname__}".removeprefix("__main__.")
     new.np = sum(p.numel() for p in new.parameters())
-    return new
+    return new, [*args, named] if named else args
 
 
-def _made(row: Row, channels: Channels, n: int) -> list[nn.Module]:
-    """The row's blocks, constructed by its channel rule; ``n`` is the repeats after depth scaling."""
+def _arguments(
+    row: Row, slots: list[nn.Module], channels: Channels, given: heads.Record
+) -> tuple[list[Any], dict[str, Any]]:
+    """What the row's block is constructed with, the first of them if it is repeated."""
     block, rule = row.block, row.block.rule
-    read, c2 = channels.read(row), channels.given(row.i)
-    if rule.takes_repeats:
-        return [block.make(read, c2, n, row.options, row.named)]
-    blocks = [block.make(read, c2, args=row.options, named=row.named)]
-    for _ in range(n - 1):  # a repeated block reads the one before it
-        blocks.append(block.make(c2, c2, args=row.options, named=row.named))
-    return blocks
+    if block.parent is not None:
+        if hasattr(block.parent, "legacy"):  # which form of the head the rows mean: said to the class
+            block.cls.legacy = block.parent.legacy  # type: ignore[attr-defined]
+        args, named = given[slots[0]]
+        return [*args], dict(**named, **row.named)
+    if block.is_c3k2:
+        return [*given[slots[0]][0][:4], *row.options[1:]], row.named
+    leading = rule.leading(channels.read(row), channels.given(row.i), len(slots))
+    return [*leading, *row.options], row.named
 
 
 def _activation(layers: nn.Sequential) -> Any:

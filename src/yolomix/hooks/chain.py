@@ -21,7 +21,10 @@ def parse_model(native: Callable[..., build.Layers], d: dict[str, Any], ch: int,
     if not any(isinstance(row, list) and row[2:3] == [CHAIN] for row in described):
         return build.parse_model(native, d, ch, verbose)
     unrolled, spans = _unrolled(d)
-    layers, _ = build.parse_model(native, unrolled, ch, verbose)
+    places = []  # of an unrolled row in the table of layers: the first reads what its chain reads
+    for i, (start, end) in enumerate(spans):
+        places += [(i, described[i][0]), *[(i, -1)] * (end - start - 1)]
+    layers, _ = build.parse_model(native, unrolled, ch, verbose, places)
     rolled = nn.Sequential(*(_layer(layers, i, span, described[i]) for i, span in enumerate(spans)))
     saved = []  # what another layer than the next one reads
     for i, row in enumerate(described):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 from ultralytics.nn import tasks
 
 from yolomix.hooks import rows
+from yolomix.hooks.layer_table import Line
 from yolomix.hooks.reserved import is_module_class
 from yolomix.nn import origins
 from yolomix.nn.gate import same_width
@@ -28,14 +29,12 @@ class Mix:
         host: the CSP module's name.
         block: the block.
         args: what the row gives, the block's arguments at the end.
-        n: the row's repeats, before depth scaling.
         where: file, index and text of the row, for messages.
     """
 
     host: str
     block: Block
     args: list[Any]
-    n: int
     where: str
 
     def put(self, layer: Any) -> None:
@@ -57,6 +56,12 @@ class Mix:
         # The class stays that of Ultralytics; who reads a log sees both names.
         layer.type = f"{layer.type}({self.block.name})"
         layer.np = sum(p.numel() for p in layer.parameters())
+
+    def line(self, line: Line, layer: Any) -> Line:
+        """What was built, in the table of layers: Ultralytics' line of the CSP module with our block in it."""
+        named = csp.without_mapping(self.args)[1]
+        args = f"{line.args[:-1]}, {named}]" if named else line.args
+        return replace(line, np=layer.np, type=layer.type, args=args)
 
     def _made(self, width: int) -> nn.Module:
         named = csp.without_mapping(self.args)[1]
@@ -85,7 +90,7 @@ def taken(d: dict[str, Any]) -> dict[int, Mix]:
         if parts is None:
             continue
         host, inside = parts
-        found[i] = Mix(host, _block(host, inside, where), list(row[3]), row[1], where)
+        found[i] = Mix(host, _block(host, inside, where), list(row[3]), where)
         row[2], row[3] = host, csp.without_mapping(row[3])[0]
     return found
 

@@ -188,7 +188,7 @@ def known(name: str, where: str) -> Block:
             f"it first: import {module}, or import={module} on the command line"
         )
     theirs = [name for name, value in vars(tasks).items() if is_module_class(value)]
-    near = difflib.get_close_matches(name, [*registry.BLOCKS, *theirs], n=5, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*registry.BLOCKS, *theirs], n=5)
     hint = f"; did you mean {', '.join(near)}?" if near else "."
     raise RowError(
         f"{where}: no block {name!r} in yolomix or Ultralytics{hint} A block of your own is said with its module, "

@@ -130,6 +130,25 @@ def described(name: str | Path, native: Callable[..., dict[str, Any]] | None = N
     return {"scale": "", **model, "yaml_file": str(name)}
 
 
+def written(name: str | Path) -> str:
+    """The text of a model YAML as its author wrote it; empty of what is none, or cannot be read.
+
+    >>> written("yolo11n-mlla.yaml").splitlines()[0][:1], written("best.pt")
+    ('#', '')
+
+    Args:
+        name: any name of a model without grafts.
+    """
+    found = resolve(name)
+    if found.kind not in (Kind.PACKAGED, Kind.YAML):
+        return ""
+    file = found.file or _file_of_ultralytics(Path(found.base))
+    try:
+        return file.read_text("utf-8-sig") if file else ""
+    except (OSError, ValueError):
+        return ""
+
+
 def near(name: str) -> list[str]:
     """The packaged models with a name near to this one, whatever its scale letter.
 
@@ -180,6 +199,15 @@ def _readings(stem: str) -> Iterator[tuple[str, str]]:
     for k, part in enumerate(parts):
         if len(part) == 1:
             yield "-".join(parts[:k] + parts[k + 1 :]), part
+
+
+def _file_of_ultralytics(path: Path) -> Path | None:
+    from ultralytics.utils.checks import check_yaml
+
+    for stem, _ in _readings(path.stem):
+        if file := check_yaml(f"{stem}{path.suffix}", hard=False):
+            return Path(file)
+    return None
 
 
 @functools.cache

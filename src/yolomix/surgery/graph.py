@@ -155,8 +155,8 @@ class Graph:
 
     def replace(self, index: int, row: Row) -> Graph:
         """Put another repeats, module and args into a row; what it reads stays."""
-        rows = deepcopy(self.rows)
-        rows[index][1:] = deepcopy(row[1:])
+        rows = self.rows
+        rows[index] = [rows[index][0], *row[1:]]  # a new one: YAML makes rows of one alias one list
         return self._with(rows, self.origin, len(self.model["backbone"]))
 
     def wrap(self, index: int, row: Row) -> Graph:

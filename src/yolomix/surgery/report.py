@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolomix import files
+from yolomix.showing import Shown
 from yolomix.surgery.table import table
 
 SHOWN = 8  # layers in a warning
@@ -24,8 +25,8 @@ class Fate(StrEnum):
     UNUSED = "unused"
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Shown):
     """One tensor and what became of it.
 
     Attributes:
@@ -58,9 +59,13 @@ class Outcome:
         """Its fate, and why."""
         return f"{self.fate}: {self.why}".removesuffix(": ")
 
+    def in_short(self) -> str:
+        """Its name, its fate, and why."""
+        return f"{self.name} {self.reason}"
 
-@dataclass(frozen=True)
-class Report:
+
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """A transfer: every tensor of the target, and those of the source that have no counterpart.
 
     ``print`` it for a table per layer.
@@ -140,13 +145,29 @@ class Report:
         return [t.name for t in missing]
 
     @property
-    def summary(self) -> str:
-        """One line."""
+    def counts(self) -> str:
+        """How many tensors arrived, and how many are new for another class count."""
         counts = f"{len(self.copied)} of {self.source_tensors} source tensors copied"
         if self.classes and (new := self.new_for_classes):
             before, now = self.classes
             counts += f", {len(new)} new for {now} classes instead of {before}"
-        return f"{counts}, into a model of {self.target_tensors} ({self.target})"
+        return counts
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        return f"{self.counts}, into a model of {self.target_tensors} ({self.target})"
+
+    def in_short(self) -> str:
+        """The summary."""
+        return self.summary
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """A row per layer below a head, and one for all."""
+        rows: list[tuple[str, ...]] = [("layer", "module", *Fate)]
+        for group in _by_layer(self.tensors).values():
+            rows.append((*_place(group[0]), *_sums(group)))
+        return [*rows, ("all", "", *_sums(self.tensors))]
 
     def explain_missing(self) -> str:
         """The layers that did not get or give all, and why, a line each; empty when every source tensor arrived.
@@ -179,11 +200,7 @@ class Report:
         }
 
     def __str__(self) -> str:
-        rows = [("layer", "module", *Fate)]
-        for group in _by_layer(self.tensors).values():
-            rows.append((*_place(group[0]), *_sums(group)))
-        rows.append(("all", "", *_sums(self.tensors)))
-        return f"{table(rows)}\ntensors / elements each; {self.summary}"
+        return f"{table(self.as_rows())}\ntensors / elements each; {self.summary}"
 
     def save(self, file: str | Path) -> Path:
         """Write the table, and the name of every tensor that was not copied, to a text file."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from yolomix.showing import Shown
 from yolomix.surgery.graph import AROUND, CHAIN, Graph, Layer, Row
 
 HEAD = ("old", "new", "", "module", "channels", "stride", "parameters")
 
 
-@dataclass(frozen=True)
-class Step:
+@dataclass(frozen=True, repr=False)
+class Step(Shown):
     """One line of a plan: a layer of the new model, or one of the old that goes.
 
     Attributes:
@@ -43,6 +44,14 @@ class Step:
             "stride": self.layer.stride,
             "parameters_added": self.parameters_added,
         }
+
+    def in_short(self) -> str:
+        """Where the layer was and is, and what it holds."""
+        return f"{_shown(self.old)} -> {_shown(self.new)} {self.change} {self.module}"
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """The table of a plan, with this line alone."""
+        return [HEAD, self.cells()]
 
     def cells(self) -> tuple[str, ...]:
         """A row of the table below ``HEAD``, for people."""

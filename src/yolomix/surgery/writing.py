@@ -18,10 +18,19 @@ def written(parts: Iterable[Part]) -> str:
     return "".join(map(_written, parts))
 
 
+def arguments(values: Iterable[Any]) -> str:
+    """The text of arguments: what :func:`yolomix.surgery.grammar.arguments` reads.
+
+    >>> arguments([2, "plain", {"mlp": "plain"}])
+    "2,'plain',mlp=plain"
+    """
+    return ",".join(map(_argument, values))
+
+
 def _written(part: Part) -> str:
     text = f"+{part.block}"
     if part.args:
-        text += f"({','.join(map(_argument, part.args))})"
+        text += f"({arguments(part.args)})"
     if part.n != 1:
         text += f"*{part.n}"
     text += f"@{','.join(part.at)}"
