@@ -14,10 +14,11 @@ export YOLO_AUTOINSTALL ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types tests oldest faults clean help
+.PHONY: demo test lint types tests oldest faults package clean help
 help:
 	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 4 minutes on two cores)"
 	@echo "make faults damaged input, full disks, kills and other packages, on purpose, for MINUTES=10 (docs/reliability.md)"
+	@echo "make package  build wheel and sdist, and try each in a fresh environment (PyTorch is installed once more: 7 GB)"
 	@echo "make test   lint, types, the whole test suite, and the tests of the hooks on the oldest supported Ultralytics"
 
 demo: $(READY)
@@ -48,6 +49,9 @@ oldest: $(OLDEST)/.ready
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults $(KINDS) --minutes $${MINUTES:-10} --seed $${SEED:-0} $(if $(PLANT),--plant $(PLANT))
+
+package: $(READY)
+	$(BIN)/python -m tests.package
 
 # A second call finds the stamp and installs nothing.
 $(READY): pyproject.toml constraints.txt

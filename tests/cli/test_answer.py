@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import torch
 from tests.cli.test_demo import OUTCOME
 from yolomix import demo
 from yolomix.cli import DONE, main
-from yolomix.cli.answer import Answer, Table, write
+from yolomix.cli.answer import Answer, Listing, Table, write
 from yolomix.cli.verbs import VERBS
 from yolomix.host import entry, weights
 
@@ -30,6 +32,7 @@ WORDS = {
     "models": [],
     "blocks": [],
     "doctor": [],
+    "completion": ["bash"],
     "version": [],
 }
 RESULTS = {
@@ -56,7 +59,7 @@ def test_every_verb_is_tried():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_answer_is_json_and_text(verb, work, capsys):
-    words = WORDS.get(verb, [V8, "data=sample"])
+    words = WORDS.get(verb, [V8, "data=sample", "source=a.jpg"])
     if verb == "transfer":
         weights.write(weights.from_yaml("yolov8n.yaml"), "source.pt")
     for program in (True, False):
@@ -71,13 +74,32 @@ def test_every_answer_is_json_and_text(verb, work, capsys):
 
 
 def test_people_see_texts_and_tables_in_order(capsys):
-    write(Answer({}, ["first", Table(("head", "[b]"), [("a", "[red]b")], "title"), "last"]), as_json=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert (lines[0], lines[-1]) == ("first", "last")
-    assert "title" in lines[1]
-    assert "│ a    │ [red]b │" in lines
+    write(Answer({}, ["first", Table(("head", "[b]"), [("a", "[red]b")]), Table((), [("last",)])]), as_json=False)
+    assert capsys.readouterr().out.splitlines() == ["first", "head  [b]", "a     [red]b", "last"]
 
 
-def test_numbers_stand_to_the_right(capsys):
-    write(Answer({}, [Table(("number",), [("1",)], numbers=True)]), as_json=False)
-    assert "│      1 │" in capsys.readouterr().out
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_table_is_as_wide_as_the_terminal_at_most(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    write(Answer({}, [Table(("op", "here"), [("scan", "no CUDA device here; " * 9)])]), as_json=False)
+    out = capsys.readouterr().out
+    assert out.count("no CUDA") + out.count("no\n") == 9
+    assert columns - 10 < max(map(len, out.splitlines())) <= columns
+
+
+LISTING = Listing(Table(("name", "size"), [("a b", "1 M")]), "more", [("a b", "1000000")])
+
+
+def test_a_listing_is_a_table_in_a_terminal_and_has_tabs_elsewhere(capsys, monkeypatch):
+    write(Answer({}, [LISTING]), as_json=False)
+    assert capsys.readouterr().out == "a b\t1000000\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    write(Answer({}, [LISTING]), as_json=False)
+    assert capsys.readouterr().out.splitlines() == ["name  size", "a b   1 M", "", "more"]
+
+
+@pytest.mark.parametrize(("encoding", "written"), [("ascii", b"\\u0394 \\udcff\n"), ("utf-8", b"\xce\x94 \\udcff\n")])
+def test_what_an_encoding_lacks_is_escaped(encoding, written, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding, newline="\n"))
+    write(Answer({}, ["\u0394 \udcff"]), as_json=False)
+    assert sys.stdout.buffer.getvalue() == written

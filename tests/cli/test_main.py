@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -48,7 +50,8 @@ def test_the_first_start_greets_on_stderr(tmp_path):
     [
         ("trian model=a.pt", USAGE, r"no verb 'trian'; did you mean train,"),
         ("frobnicate", USAGE, r"no verb 'frobnicate'; known: demo, train"),
-        ("models all=1", USAGE, r"models takes no 'all'; it takes no arguments"),
+        ("version all=1", USAGE, r"version takes no 'all'; it takes no arguments"),
+        ("models all=1", USAGE, r"models takes no 'all'; known: name"),
         ("demo sed=1", USAGE, r"demo takes no 'sed'; did you mean seed\?"),
         ("demo seed=1 seed=2", USAGE, r"seed is given twice: 1 and 2"),
         ("demo seed", USAGE, r"seed needs a value, seed=\.\.\.: whole number"),
@@ -65,10 +68,10 @@ def test_the_first_start_greets_on_stderr(tmp_path):
         ("train val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and val"),
         ("predict model=yolo11n-mlla", USAGE, r"no model 'yolo11n-mlla': write model=yolo11n-mlla\.yaml"),
         ("predict model=yolo11n-mla", USAGE, r"no model 'yolo11n-mla': .* did you mean yolo11-mlla\.yaml"),
-        ("predict model=yolo11n-mla.yaml", FAILED, r"no model file 'yolo11n-mla\.yaml'.*yolo11-mlla"),
+        ("predict model=yolo11n-mla.yaml source=a.jpg", FAILED, r"no model file 'yolo11n-mla\.yaml'.*yolo11-mlla"),
         ("val model=yolo11nn.pt data=sample", FAILED, r"no checkpoint 'yolo11nn\.pt'.*did you mean yolo11n\.pt"),
         ("predict model=yolo11n.yaml source=none.jpg", FAILED, r"none\.jpg does not exist"),
-        ("train model=yolo11n.yaml data=none.yaml imgsz=64", FAILED, r"'none\.yaml' does not exist"),
+        ("train model=yolo11n.yaml data=none.yaml imgsz=64", USAGE, r"no dataset 'none\.yaml': it is a file, one that"),
         ("train model=yolo11n.yaml data=sample epochs=many", FAILED, r"'epochs' must be an int"),
         ("train model=yolo11n-pose.yaml data=sample epochs=1", FAILED, r"not for 'pose'\. Give data= a file"),
     ],
@@ -87,7 +90,7 @@ def test_what_is_wrong_is_said_in_plain_words(words, code, text, folder, capsys)
 def test_a_file_that_is_no_checkpoint(content, tmp_path, capsys):
     file = tmp_path / "bad.pt"
     file.write_bytes(content)
-    assert main(["predict", f"model={file}", *TINY]) == FAILED
+    assert main(["predict", f"model={file}", "source=a.jpg", *TINY]) == FAILED
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert re.search(r"bad\.pt (cannot be read as a|is not a loadable) checkpoint", err)
@@ -131,6 +134,32 @@ def test_a_reader_that_goes_away_is_no_accident():
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_the_first_line_of_a_listing(tmp_path):
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m yolomix models | head -1", shell=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("mamba-yolo-t.yaml\tdetect\t6131704\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_listing_in_a_terminal(columns):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    subprocess.run([sys.executable, "-m", "yolomix", "models"], stdout=theirs, env=env, check=True)
+    lines = os.read(ours, 1 << 16).decode().splitlines()
+    os.close(ours)
+    os.close(theirs)
+    assert lines[0].split()[:2] == ["model", "task"]
+    assert max(map(len, lines)) <= columns
 
 
 def test_no_setting_of_the_user_is_touched(trained):

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+from PIL import Image
+
 from tests.cli.commands import TINY
 from yolomix import data
 from yolomix.cli import DONE, FAILED, USAGE, main, passed
@@ -78,6 +81,63 @@ def test_an_image_that_cannot_be_read_is_a_failure(trained, tmp_path, capsys):
     assert "nothing could be read from the source" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("model", ["yolo11n-mlla.yaml", "yolo11n+MLLABlock@p5.yaml"])
+@pytest.mark.parametrize("resume", ["resume", "resume=True"])
+def test_a_model_yaml_has_no_training_to_resume(model, resume, capsys):
+    """Ultralytics would start one of a hundred epochs on a dataset of its own."""
+    assert main(["train", f"model={model}", resume]) == USAGE
+    err = capsys.readouterr().err
+    assert f"{model} has no training to resume; give the checkpoint that the training left: train model=runs/" in err
+
+
+def test_a_training_to_resume_is_named_as_the_model(capsys):
+    assert main(["train", "resume=last.pt"]) == USAGE
+    assert "a training is resumed by its checkpoint: train model=last.pt resume=True" in capsys.readouterr().err
+    assert main(["train", "model=yolo11n-mlla.yaml", "resume=last.pt", "data=sample"]) == FAILED
+    assert "no checkpoint 'last.pt' on disk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["predict", "track"])
+def test_nothing_to_look_at_is_asked_for(verb, capsys):
+    assert main([verb, "model=yolo11n-mlla.yaml"]) == USAGE
+    assert f"{verb} needs what to look at: source=FILE, a folder," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ("smple", "; did you mean sample"),
+        ("coco8", "; did you mean coco8.yaml"),
+        ("coc8.yaml", "; did you mean coco8.yaml"),
+        ("mine.yml", "; did you mean mine.yaml"),
+        ("qqq.yaml", ": it is a file, one that comes with Ultralytics (coco8.yaml), or sample"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "val", "benchmark"])
+def test_a_dataset_that_is_not_there_is_refused_at_once(verb, data, hint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    assert main([verb, "model=yolo11n-mlla.yaml", f"data={data}"]) == USAGE
+    told = capsys.readouterr().err
+    assert f"no dataset {data!r}{hint}" in told
+    assert "linear_attention runs" not in told  # nothing was built
+
+
+@pytest.mark.parametrize("words", [["task=segment"], ["segment"]])
+def test_a_task_that_the_model_is_not_for(words, capsys):
+    assert main(["train", "model=yolo11n-mlla.yaml", "data=sample", *words]) == FAILED
+    assert "yolo11n-mlla.yaml is a model for detect, its last row is Detect" in capsys.readouterr().err
+
+
+def test_a_graft_of_a_checkpoint_is_a_model_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights.write(weights.from_yaml("yolov8n-seg.yaml"), tmp_path / "mine-seg.pt")
+    Image.new("RGB", (32, 32)).save("a.png")
+    words = ["predict", "model=mine-seg+MLLABlock@head-inputs", "source=a.png", "imgsz=32", "save=False", "--json"]
+    assert main(words) == DONE
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 1
+
+
 def test_a_finished_training_is_not_resumed_as_another_one(trained, capsys):
     assert main(["train", f"model={trained[0]['weights']}", "resume=True"]) == USAGE
     assert "is a finished training, there is nothing to resume" in capsys.readouterr().err
@@ -101,6 +161,12 @@ def test_frames_of_a_video_have_numbers():
     assert [(image["file"], image["frame"]) for image in answer["images"]] == [("a.mp4", 0), ("a.mp4", 1)]
     assert passed._lines(answer) == ["a.mp4 frame 0: no detections", "a.mp4 frame 1: no detections"]
     assert "frame" not in passed.summary("predict", None, frames[:1])["images"][0]
+
+
+def test_an_unknown_argument_is_answered_with_those_that_can_be_given(capsys):
+    for key, said in [("modle", "did you mean model?"), ("zzz", "known: task, model, data, epochs, ")]:
+        assert main(["train", "model=yolo11n.yaml", "data=sample", f"{key}=1"]) == USAGE
+        assert f"train takes no {key!r}; {said}" in capsys.readouterr().err
 
 
 def test_export_prints_the_file(trained, capsys):

@@ -43,3 +43,9 @@ def test_near_names():
     assert request.near("zzz", map(str, range(99))).endswith("11, ...")
     assert request.near("epoch", ["epochs", "epoch0", "epoch1"]) == "did you mean epochs, epoch1 or epoch0?"
     assert request.near("zzz", []) == "it takes no arguments"
+
+
+@pytest.mark.parametrize(("word", "known"), [("list", "edit"), ("info", "demo"), ("size", "save"), ("at", "args")])
+def test_a_name_with_little_in_common_is_not_suggested(word, known):
+    assert request.meant(word, [known]) == ""
+    assert request.near(word, [known]) == f"known: {known}"

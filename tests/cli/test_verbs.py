@@ -41,8 +41,9 @@ def test_a_needed_argument_that_is_missing_is_refused_with_an_example(verb, name
     others = [f"{argument.name}=a" for argument in verb.arguments if argument.required and argument.name != name]
     with pytest.raises(UsageError) as refused:
         verb.parse(others)
-    assert str(refused.value) == f"{verb.name} needs {name}=, as in: {verb.examples[0]}"
-    assert f"{name}=" in verb.examples[0]
+    argument = verb.argument(name)
+    assert str(refused.value) == f"{verb.name} needs {argument.hint or f'{name}='}, as in: {verb.examples[0]}"
+    assert argument.bare or f"{name}=" in verb.examples[0]
 
 
 def test_defaults_are_values_of_their_kind():

@@ -1,9 +1,7 @@
-"""Every packaged YAML builds at every scale with the number of parameters it states, and people's own rows build."""
+"""Every packaged YAML builds at every scale with the facts that are stated of it, and people's own rows build."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +10,14 @@ import yaml
 from torch.utils._pytree import tree_leaves
 
 import yolomix
-from yolomix import data
+from yolomix import data, models
+from yolomix.host import names
+from yolomix.host.names import Kind
 from yolomix.ops import use_backend
 
-FOLDER = Path(yolomix.__file__).parent / "models"
-SCALE = re.compile(r"^  (\w+): \[.*\] # ([\d,]+) parameters$", re.M)
-
-
-def stated(text: str) -> dict[str, int]:
-    """The number of parameters that a YAML states for each of its scales."""
-    return {scale: int(number.replace(",", "")) for scale, number in SCALE.findall(text)}
-
-
-ZOO = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml"))}
-CASES = [(name, scale, number) for name, text in ZOO.items() for scale, number in stated(text).items()]
+ZOO = {path.stem: path.read_text(encoding="utf-8") for path in sorted(models.FOLDER.glob("*.yaml"))}
+FACTS = models.zoo()
+CASES = [(name, scale, number) for name, model in FACTS.items() for scale, number in model.parameters.items()]
 
 # The published parameter counts, at 80 classes (scales n s m l x) and, scale n, at 25.
 PUBLISHED = {
@@ -66,9 +58,30 @@ def count(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def test_every_scale_of_every_yaml_states_its_count():
+def test_facts_are_stated_of_every_yaml_and_every_scale_in_order():
+    assert {*FACTS} == {*ZOO}
     for name, text in ZOO.items():
-        assert stated(text).keys() == yaml.safe_load(text)["scales"].keys(), name
+        assert [*FACTS[name].parameters] == [*yaml.safe_load(text)["scales"]], name
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_task_is_the_one_of_the_head(name):
+    from ultralytics.nn import tasks
+
+    assert FACTS[name].task == tasks.guess_model_task(yaml.safe_load(ZOO[name]))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_yaml_has_no_facts_that_a_checkpoint_or_a_graft_would_take_over(name):
+    assert yaml.safe_load(ZOO[name]).keys() <= {"nc", "kpt_shape", "scales", "backbone", "head"}
+    assert ZOO[name].splitlines()[0].endswith(f": yolomix models {name}")
+    assert "parameters" not in ZOO[name].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(("name", "scale", "number"), CASES)
+def test_the_name_that_is_typed_means_the_file_at_that_scale(name, scale, number):
+    found = names.resolve(FACTS[name].typed(scale))
+    assert (found.kind, found.file, found.scale) == (Kind.PACKAGED, models.FOLDER / f"{name}.yaml", scale)
 
 
 @pytest.mark.parametrize(("name", "scale", "number"), CASES)
@@ -78,7 +91,7 @@ def test_builds_with_the_stated_count(name, scale, number):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_stated_counts_are_the_published_ones(name):
-    assert [*stated(ZOO[name]).values()] == PUBLISHED[name]
+    assert [*FACTS[name].parameters.values()] == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", AT_25_CLASSES)

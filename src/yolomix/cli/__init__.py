@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from yolomix.cli import completion
 from yolomix.cli.answer import write
 from yolomix.cli.pages import page
 from yolomix.cli.request import Request, UsageError, read
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if argv is None else argv)]
     open_closed()
     try:
+        if words[:1] == [completion.ASKED] and len(words) > 2:
+            completion.answer(*words[1:])
+            return DONE
         with own_log_to_stderr():
             return _carry_out(read(words, VERBS))
     except UsageError as error:
@@ -89,6 +93,10 @@ def _message(error: BaseException) -> str:
     >>> _message(KeyError("no block 'MLLA'"))
     "no block 'MLLA'"
     """
+    if isinstance(error, ModuleNotFoundError):
+        from yolomix.cli import missing  # only now: it reads what is installed
+
+        return missing.advice(error)
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}; YOLOMIX_DEBUG=1 shows where"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolomix.cli.request import UsageError, near
+from yolomix.cli.request import UsageError, meant, near
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,14 @@ class Kind:
         name: in words, as in "seed must be a whole number of at least 0".
         read: makes the value; None where the text is none of this kind.
         choices: every text that it can be, where they are few.
+        suffixes: what the names of the files end in that it can be, "" of any file; none means folders alone, and None
+            that it is no path.
     """
 
     name: str
     read: Callable[[str], Any] = str
     choices: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,23 @@ class Argument:
         required: whether the verb cannot do without it.
         default: the value that the verb gets when it is not given; a plain value or None.
         hint: what an error asks for when it is missing; empty asks for ``name=``.
+        bare: whether its text may stand alone, as in ``yolomix completion bash``; of one argument of a verb at most.
     """
 
     name: str
     meaning: str
     kind: Kind
     required: bool = False
-    default: str | int | bool | None = None
+    default: str | float | bool | None = None
     hint: str = ""
+    bare: bool = False
 
     @property
     def described(self) -> str:
         """The meaning with the default value, or with the word that it is needed."""
         if self.required:
             return f"{self.meaning} (needed)"
-        if self.default in (None, "") or isinstance(self.default, bool):  # the meaning of a switch says what true does
+        if self.default in (None, "") or self.default is False:  # the meaning of a switch says what true does
             return self.meaning
         return f"{self.meaning} ({self.default})"
 
@@ -69,9 +74,8 @@ class Argument:
         """
         found = self.kind.read(text)
         if found is None:
-            close = near(text, self.kind.choices)
-            hint = f"; {close}" if close.startswith("did you mean") else ""
-            raise UsageError(f"{self.name} must be {self.kind.name}, got {text!r}{hint}")
+            hint = meant(text, self.kind.choices)
+            raise UsageError(f"{self.name} must be {self.kind.name}, got {text!r}{hint and f'; {hint}'}")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def parse(verb: str, words: Sequence[str], arguments: Sequence[Argument]) -> dic
 
     >>> parse("graft", ["n=2"], [Argument("n", "repeats", whole(1), default=1), Argument("at", "where", POINTS)])
     {'n': 2, 'at': None}
+    >>> parse("completion", ["zsh"], [Argument("shell", "the shell", one_of("bash", "zsh"), bare=True)])
+    {'shell': 'zsh'}
 
     Args:
         verb: for messages.
@@ -111,8 +117,11 @@ def parse(verb: str, words: Sequence[str], arguments: Sequence[Argument]) -> dic
 def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> dict[str, str]:
     """The texts by name."""
     given: dict[str, str] = {}
+    alone = [name for name, argument in known.items() if argument.bare]
     for word in words:
-        name, _, text = word.partition("=")
+        name, equals, text = word.partition("=")
+        if alone and not equals and name not in known:
+            name, text = alone[0], word
         if name not in known:
             raise UsageError(f"{verb} takes no {name!r}; {near(name, known)}")
         if not text:
@@ -165,11 +174,12 @@ def _layer_and_number(text: str) -> tuple[str, int] | None:
 
 TEXT = Kind("a text")
 SWITCH = Kind("true or false", _switch, ("true", "false"))
-FILE = Kind("a file")
-FOLDER = Kind("a folder", Path)
-MODEL = Kind("a model name")
-CHECKPOINT = Kind("a checkpoint")
-DATASET = Kind("a dataset YAML")
+FILE = Kind("a file", suffixes=("",))
+FOLDER = Kind("a folder", Path, suffixes=())
+MODEL = Kind("a model name", suffixes=(".pt", ".yaml", ".yml"))
+CHECKPOINT = Kind("a checkpoint", suffixes=(".pt",))
+DATASET = Kind("a dataset YAML", suffixes=(".yaml", ".yml"))
+EXPORT_FORMAT = Kind("an export format")
 BLOCK = Kind("a block")
 POINTS = Kind("insertion points", lambda text: text.split(","))
 LAYER_TYPES = Kind("OLD:NEW", _pair)

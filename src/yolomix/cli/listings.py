@@ -1,75 +1,68 @@
-"""The verbs that list what there is: models, blocks, version."""
+"""The verbs that list what there is, models and blocks, and explain one of them."""
 
 from __future__ import annotations
 
-import re
 from importlib import metadata
 from typing import Any
 
-from yolomix.cli.answer import Answer, Table
+from yolomix import models as packaged
+from yolomix.cli.answer import Answer, Listing, Table, paragraph
+from yolomix.cli.request import meant
+from yolomix.models import Model
+
+DATA = {"detect": "sample", "segment": "sample", "classify": "FOLDER"}  # for a task; for others FILE.yaml
 
 
-def models() -> Answer:
-    """The model zoo: name, parameters of each scale, what it is.
+def models(name: str | None = None) -> Answer:
+    """The model zoo, or one model of it.
 
     >>> models().data[0]["scales"]["t"]
     6131704
-    """
-    from yolomix import models as zoo
-
-    rows = []
-    shown = []
-    for name in zoo.names():
-        row = described(name, (zoo.FOLDER / f"{name}.yaml").read_text("utf-8"))
-        rows.append(row)
-        shown.append((row["model"], _parameters(row["scales"]), row["about"]))
-    return Answer(rows, [Table(("model", "parameters of its scales (80 classes)", "what it is"), shown)])
-
-
-def described(name: str, text: str) -> dict[str, Any]:
-    r"""What the file of a model says about it: in its header, and in the comments of its ``scales:``.
-
-    >>> described("tiny", "# A small model\nscales:\n  n: [1] # 1,234 parameters")["scales"]
-    {'n': 1234}
+    >>> models("yolo11s-mlla.yaml").data["model"]
+    'yolo11-mlla.yaml'
 
     Args:
-        name: of the file, without suffix.
-        text: what is in it.
+        name: a model with or without scale letter and suffix; None lists all.
+
+    Raises:
+        ValueError: there is no such model.
     """
-    scales: dict[str, int] = {}
-    for letter, count in re.findall(r"^\s+(\w+):\s*\[.*#\s*([\d,]+) parameters", text, re.MULTILINE):
-        scales[letter] = int(count.replace(",", ""))
-    about = re.search(r"^#[# ]*(.*)", text, re.MULTILINE)
-    source = re.search(r"Source: (.*)", text)
-    return {
-        "model": f"{name}.yaml",
-        "scales": scales,
-        "about": about[1] if about else "",
-        "source": source[1].rstrip(".;") if source else "",
-    }
+    if name is not None:
+        model = _found(name)
+        return Answer(_model(model), _model_page(model))
+    zoo = packaged.zoo().values()
+    shown = [(model.typed(next(iter(model.parameters))), model.task, _millions(model)) for model in zoo]
+    records = [
+        (model.typed(scale), model.task, str(count)) for model in zoo for scale, count in model.parameters.items()
+    ]
+    table = Table(("model", "task", "million parameters by scale (80 classes)"), shown)
+    hint = "A name takes the letter of any of its scales: yolo11x-mlla.yaml. `yolomix models NAME` explains one."
+    return Answer([_model(model) for model in zoo], [Listing(table, hint, records)])
 
 
-def _parameters(scales: dict[str, int]) -> str:
-    return "  ".join(f"{letter} {count / 1e6:.2f} M" for letter, count in scales.items())
-
-
-def blocks() -> Answer:
-    """The blocks: name, arguments of a YAML row, channel rule, source.
+def blocks(name: str | None = None) -> Answer:
+    """The blocks that a model YAML may name, or one of them.
 
     >>> next(row["channels"] for row in blocks().data if row["block"] == "C2PSAMLLA")
     '(c1, c2, n, ...)'
-    """
-    from yolomix.nn import origins  # this enters the blocks
-    from yolomix.nn.registry import BLOCKS
+    >>> blocks("HaloAttention").data["row"]
+    '[-1, 1, HaloAttention, [2, 1]]'
 
+    Args:
+        name: a block, or ``module.Class``; None lists all.
+
+    Raises:
+        KeyError: there is no such block.
+        ImportError: its module is not there, fails, or has no such class.
+        TypeError: the class is no block.
+    """
+    from yolomix.cli import blockpages  # only now: the blocks need PyTorch
+    from yolomix.nn import origins
+
+    if name is not None:
+        return blockpages.page(origins.say(name))
     origins.enter_installed()
-    rows = []
-    for name, block in sorted(BLOCKS.items()):
-        channels, home = str(block.rule), f"{block.cls.__module__}.{block.cls.__qualname__}"
-        row = {"block": name, "arguments": block.signature, "channels": channels, "source": block.source}
-        rows.append(row | {"class": home})
-    shown = [(row["block"], row["arguments"], row["channels"], row["source"]) for row in rows]
-    return Answer(rows, [Table(("block", "arguments in a row", "constructor", "source"), shown)])
+    return blockpages.listing()
 
 
 def version() -> Answer:
@@ -80,3 +73,55 @@ def version() -> Answer:
     """
     installed = metadata.version("yolomix")
     return Answer({"yolomix": installed}, [installed])
+
+
+def _found(name: str) -> Model:
+    """The model of a name that has a scale letter and a suffix, or not."""
+    known: dict[str, Model] = {}
+    for model in packaged.zoo().values():
+        known[model.name] = model
+        known.update({model.typed(scale).removesuffix(".yaml"): model for scale in model.parameters})
+    stem = name.removesuffix(".yaml")
+    if stem not in known:
+        raise ValueError(f"no packaged model {name!r}; {meant(stem, known) or '`yolomix models` lists them'}")
+    return known[stem]
+
+
+def _model(model: Model) -> dict[str, Any]:
+    """Plain values for JSON."""
+    return {
+        "model": f"{model.name}.yaml",
+        "task": model.task,
+        "scales": dict(model.parameters),
+        "names": {scale: model.typed(scale) for scale in model.parameters},
+        "about": model.about,
+        "how": model.how,
+        "source": model.source,
+        "differs": model.differs,
+        "file": str(packaged.FOLDER / f"{model.name}.yaml"),
+    }
+
+
+def _model_page(model: Model) -> list[str | Table]:
+    sizes = [(model.typed(scale), f"{count:,}") for scale, count in model.parameters.items()]
+    file = str(packaged.FOLDER / f"{model.name}.yaml")
+    facts = [("task", model.task), ("source", model.source), ("differs", model.differs), ("file", file)]
+    data, imgsz = DATA.get(model.task, "FILE.yaml"), 224 if model.task == "classify" else 320
+    return [
+        paragraph(f"{model.about}. {model.how}".rstrip()),
+        "",
+        Table(("model", "parameters with 80 classes"), sizes),
+        "",
+        Table((), [fact for fact in facts if fact[1]]),
+        "",
+        f"  yolomix train model={sizes[0][0]} data={data} epochs=20 imgsz={imgsz}",
+    ]
+
+
+def _millions(model: Model) -> str:
+    """The parameters of every scale in two digits or more: ``n 2.8  s 10``."""
+    found = []
+    for scale, count in model.parameters.items():
+        millions = count / 1e6
+        found.append(f"{scale} {millions:.{0 if millions >= 9.95 else 1}f}")
+    return "  ".join(found)

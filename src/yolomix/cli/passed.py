@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -134,22 +135,31 @@ def _check(verb: Verb, given: Mapping[str, str]) -> None:
     """Refuse what would fail late, or would make Ultralytics download a default that nobody asked for."""
     if "cfg" in given:  # a file that has further arguments, perhaps all of them
         return
+    resume = given.get("resume", "False")
+    resumes = resume.lower() not in ("false", "0", "none")
+    left = resume if resume.lower() not in ("true", "1", "") else None  # the file of the training, where one is named
+    if "model" not in given and resumes and left:
+        raise UsageError(f"a training is resumed by its checkpoint: {verb.name} model={left} resume=True")
     if "model" not in given:
         raise verb.lacks("model")
     name = given["model"]
-    resumes = given.get("resume", "False") not in ("False", "false", "0")
     _check_model(name)
-    if given.get("data", "None").lower() == "none" and _needs_data(verb.name, name, resumes):
+    data = given.get("data", "None")
+    if data.lower() != "none":
+        _check_data(data)
+    elif _needs_data(verb.name, name, resumes):
         raise verb.lacks("data")
-    if verb.name == "train" and resumes and names.resolve(name).has_weights:
-        _check_unfinished(name)
+    if verb.name in WITH_IMAGES and "source" not in given:
+        raise verb.lacks("source")  # Ultralytics would look at two photographs of its own
+    if verb.name == "train" and resumes:
+        _check_resumable(left or name)
 
 
 def _check_key(verb: str, key: str, bare: bool) -> None:
     """Refuse an argument that Ultralytics does not take, and a bare word where it wants a value."""
     from yolomix.host import entry
 
-    known = {*entry.ARGUMENTS, *UNLISTED}
+    known = [name for name in (*entry.ARGUMENTS, *UNLISTED) if name != "mode"]  # the verb says it
     if key == "mode" or (bare and key in entry.MODES):
         raise UsageError(f"one verb at a time: {verb} is given, and {key}")
     if bare and key in known and key not in BARE and not isinstance(entry.ARGUMENTS.get(key), bool):
@@ -198,10 +208,29 @@ def _refuse_bare(name: str) -> None:
     raise UsageError(f"no model {name!r}: its name ends in .yaml or .pt; {near(name, choices)}")
 
 
-def _check_unfinished(checkpoint: str) -> None:
-    """Refuse to resume what is done, for which Ultralytics would start another training on another dataset."""
+def _check_data(data: str) -> None:
+    """Refuse a dataset that is not there before a model is built for it; what Ultralytics may download passes."""
+    from yolomix.host import entry
+
+    known = ["sample", *entry.datasets()]
+    if data in known or "://" in data or "," in data or Path(data).exists():
+        return
+    stems = {Path(name).stem: name for name in [*known, *(file.name for file in Path().glob("*.yaml"))]}
+    if close := difflib.get_close_matches(Path(data).stem, stems):
+        raise UsageError(f"no dataset {data!r}; did you mean {' or '.join(stems[stem] for stem in close)}?")
+    if Path(data).suffix in names.YAML:
+        raise UsageError(f"no dataset {data!r}: it is a file, one that comes with Ultralytics (coco8.yaml), or sample")
+
+
+def _check_resumable(checkpoint: str) -> None:
+    """Refuse to resume what has no state of a training, for which Ultralytics would start another one."""
     from yolomix.host import weights
 
+    if not names.resolve(checkpoint).has_weights:
+        raise UsageError(
+            f"{checkpoint} has no training to resume; give the checkpoint that the training left: "
+            "train model=runs/detect/train/weights/last.pt resume=True"
+        )
     if weights.is_finished(checkpoint):
         raise UsageError(
             f"{checkpoint} is a finished training, there is nothing to resume; to train it further start a new one: "

@@ -18,6 +18,21 @@ TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")  #
 
 FEW = 12  # names that one line can hold
 
+# Words that are verbs elsewhere, most of them of `yolo`, and what to type instead.
+ELSEWHERE = {
+    "cfg": "`yolo cfg` prints every argument of Ultralytics; `yolomix train --help` explains those that people use",
+    "checks": "`yolomix doctor` says what is installed and what runs here",
+    "compare": "`yolomix val model=... data=... --json`, once for each model, gives the metrics to compare",
+    "copy-cfg": "`yolo copy-cfg` writes Ultralytics' arguments to a file, which cfg=FILE then gives to yolomix",
+    "info": "`yolomix models NAME` or `yolomix blocks NAME` explains one, `yolomix doctor` this machine",
+    "list": "`yolomix models` lists the models, `yolomix blocks` the blocks",
+    "login": "`yolo login` is Ultralytics' own, and holds for yolomix too",
+    "logout": "`yolo logout` is Ultralytics' own, and holds for yolomix too",
+    "settings": "`yolo settings` shows and changes Ultralytics' settings; yolomix has none of its own",
+    "solutions": "`yolo solutions` is Ultralytics' own, and opens models with our blocks too",
+    "tune": 'the tuner has no command; in Python it is `yolomix.YOLO("FILE").tune(data=..., epochs=...)`',
+}
+
 
 class UsageError(ValueError):
     """The command line itself is wrong: nothing was done."""
@@ -87,11 +102,20 @@ def near(word: str, known: Iterable[str]) -> str:
     names = [*known]
     if not names:
         return "it takes no arguments"
-    if close := difflib.get_close_matches(word, names, n=3, cutoff=0.5):
-        *others, last = close
-        return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
     more = ", ..." if len(names) > FEW else ""
-    return f"known: {', '.join(names[:FEW])}{more}"
+    return meant(word, names) or f"known: {', '.join(names[:FEW])}{more}"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The question whether one of the names near to a word was meant; empty when none is near.
+
+    >>> meant("warp", ["after", "wrap"]), meant("list", ["edit"])
+    ('did you mean wrap?', '')
+    """
+    *others, last = difflib.get_close_matches(word, [*known], n=3) or [""]
+    if not last:
+        return ""
+    return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
 
 
 def _about(rest: Sequence[str], known: Sequence[str]) -> str | None:
@@ -106,4 +130,6 @@ def _about(rest: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _unknown(verb: str, known: Sequence[str]) -> UsageError:
+    if verb in ELSEWHERE:
+        return UsageError(f"no verb {verb!r}: {ELSEWHERE[verb]}")
     return UsageError(f"no verb {verb!r}; {near(verb, known)} (`yolomix help` explains each)")

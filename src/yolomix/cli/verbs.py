@@ -12,6 +12,7 @@ from yolomix.cli.arguments import (
     BLOCK,
     CHECKPOINT,
     DATASET,
+    EXPORT_FORMAT,
     FILE,
     FOLDER,
     LAYER_AND_NUMBER,
@@ -168,8 +169,37 @@ DATA = Argument(
     DATASET,
     hint="data: data=FILE.yaml, or data=sample, which needs no download",
 )
-SOURCE = Argument("source", "an image, a video, a folder, an address or a camera", FILE)
-FORMAT = Argument("format", "onnx, openvino, torchscript, ...", TEXT)
+SOURCE = Argument(
+    "source",
+    "an image, a video, a folder, an address or a camera",
+    FILE,
+    hint="what to look at: source=FILE, a folder, an address, or 0 for the first camera",
+)
+FORMAT = Argument("format", "onnx, openvino, torchscript, ...", EXPORT_FORMAT)
+# Of Ultralytics' arguments those that people use most.
+TRAIN = (
+    Argument("epochs", "passes over the dataset", whole(1), default=100),
+    Argument("batch", "images of a step; -1: as many as the GPU's memory takes", TEXT, default=16),
+    Argument("imgsz", "side of the images, in pixels", TEXT, default=640),
+    Argument("device", "cpu, mps, 0 for the first GPU, 0,1 for two; by default a GPU if there is one", TEXT),
+    Argument("workers", "processes that load images", whole(0), default=8),
+    Argument("pretrained", "FILE.pt: the weights with which a model YAML starts", CHECKPOINT, default=True),
+    Argument("optimizer", "SGD, AdamW, ...; auto chooses it, and the learning rate", TEXT, default="auto"),
+    Argument("lr0", "initial learning rate", TEXT, default=0.01),
+    Argument("patience", "epochs without progress after which it stops", whole(0), default=100),
+    Argument("resume", "true: go on with the training of a last.pt", SWITCH, default=False),
+)
+
+ONE_MODEL = Argument("name", "one of them: a page about it", MODEL, bare=True)
+ONE_BLOCK = Argument("name", "one of them, or module.Class: a page about it", BLOCK, bare=True)
+SHELL = Argument(
+    "shell",
+    "bash, zsh or fish",
+    one_of("bash", "zsh", "fish"),
+    required=True,
+    hint="a shell, bash, zsh or fish",
+    bare=True,
+)
 
 
 def _passed_on(name: str, does: str, example: str, *arguments: Argument) -> Verb:
@@ -182,7 +212,7 @@ VERBS = {
         Verb(
             "demo",
             "demo",
-            "render the sample dataset, train yolo11n-mlla on the CPU, validate, show and export it (about 4 minutes)",
+            "train, validate and export yolo11n-mlla on this CPU, in 4 minutes",
             ("yolomix demo", "yolomix demo seed=1 out=runs/demo1"),
             DEMO,
         ),
@@ -191,6 +221,7 @@ VERBS = {
             "train a model",
             "yolomix train model=yolo11n-mlla.yaml data=sample epochs=20 imgsz=320",
             DATA,
+            *TRAIN,
         ),
         _passed_on(
             "val",
@@ -219,13 +250,13 @@ VERBS = {
         _passed_on(
             "benchmark",
             "time and validate a model in every export format",
-            "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample imgsz=320",
+            "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample",
             DATA,
         ),
         Verb(
             "graft",
             "grafts",
-            "put a block anywhere into a model, keep its weights and its outputs",
+            "put a block anywhere into a model, keep its weights and outputs",
             (
                 "yolomix graft model=yolo11n.pt block=HaloAttention args=2,1 at=p5",
                 "yolomix graft model='yolo11n+HaloAttention(2,1)@p4,p5.yaml' plan=true",
@@ -235,20 +266,39 @@ VERBS = {
         Verb(
             "edit",
             "grafts",
-            "take layers out of a model, swap their types, change their repeats, and keep the weights",
-            ("yolomix edit model=yolo11n.pt swap=C3k2:XSSBlock within=neck remove=9 plan=true",),
+            "take out layers, swap types, change repeats, keep the weights",
+            ("yolomix edit model=yolo11n.pt swap=C3k2:XSSBlock within=neck plan=true",),
             EDIT,
         ),
         Verb(
             "transfer",
             "grafts",
-            "copy weights into another architecture and say what became of every tensor",
+            "copy weights into another architecture, and say which arrived",
             ("yolomix transfer source=best.pt target=yolo11n-mlla.yaml save=start.pt",),
             TRANSFER,
         ),
-        Verb("models", "listings", "list the packaged models", ("yolomix models", "yolomix models --json")),
-        Verb("blocks", "listings", "list the blocks that a model YAML may name", ("yolomix blocks",)),
+        Verb(
+            "models",
+            "listings",
+            "list the packaged models, or explain one",
+            ("yolomix models", "yolomix models yolo11n-mlla.yaml", "yolomix models --json"),
+            (ONE_MODEL,),
+        ),
+        Verb(
+            "blocks",
+            "listings",
+            "list the blocks that a model YAML may name, or explain one",
+            ("yolomix blocks", "yolomix blocks HaloAttention"),
+            (ONE_BLOCK,),
+        ),
         Verb("doctor", "doctor", "say what is installed and what computes each operator", ("yolomix doctor --json",)),
+        Verb(
+            "completion",
+            "completion",
+            "print a script for TAB completion; it says where to put it",
+            ("yolomix completion bash", "yolomix completion zsh"),
+            (SHELL,),
+        ),
         Verb("version", "listings", "print the version", ("yolomix version",)),
     )
 }

@@ -74,8 +74,9 @@ def check_there(model: str | Path) -> None:
         return
     folder = file.parent if os.path.isdir(file.parent) else Path()
     here = [str(path) for path in folder.glob(f"*{file.suffix or '.pt'}")]
-    known = [*here, *sorted(f"{stem}.pt" for stem in ASSETS)]
-    found = difflib.get_close_matches(name.base, known, n=3, cutoff=0.5)
+    # Compared without the suffix, which all of them share.
+    known = {os.path.splitext(one)[0]: one for one in [*here, *sorted(f"{stem}.pt" for stem in ASSETS)]}
+    found = [known[stem] for stem in difflib.get_close_matches(os.path.splitext(name.base)[0], known, n=3)]
     hint = f"did you mean {' or '.join(found)}?" if found else f"here is {', '.join(here) or 'none'}"
     what = "checkpoint" if name.kind is Kind.CHECKPOINT else "file"
     raise FileNotFoundError(f"no {what} {name.base!r} on disk or among those that Ultralytics offers; {hint}")
@@ -106,6 +107,15 @@ def describes_a_model(file: Path) -> bool:
     except yaml.YAMLError:
         return True
     return not isinstance(found, dict) or "backbone" in found
+
+
+def datasets() -> list[str]:
+    """The dataset YAMLs that Ultralytics finds by name.
+
+    >>> "coco8.yaml" in datasets()
+    True
+    """
+    return sorted(file.name for file in (utils.ROOT / "cfg" / "datasets").rglob("*.yaml"))
 
 
 def was_known(key: str) -> bool:

@@ -43,7 +43,7 @@ def _arguments(block: Block, c: int, args: Sequence[Any]) -> list[Any]:
 
 @register(source="yolomix: any block as wide as what it reads")
 class SameWidth(nn.Module):
-    """A registered block with as many channels out as in, whatever the model's width.
+    """A registered block with as many channels out as in.
 
     A row ``[-1, 1, SameWidth, [C2PSAMLLA, [0.5]]]`` spares a block that takes ``c2`` that argument, which would be the
     width before scaling.
@@ -68,12 +68,13 @@ class SameWidth(nn.Module):
 
 @register(source="LayerScale, arXiv:2103.17239, starting at zero as ReZero, arXiv:2003.04887")
 class ZeroGate(SameWidth):
-    """A block behind a gate: out = x + gate * (block(x) - x), with the gate at zero at init.
+    """A block behind a gate that is zero at init.
 
-    At gate 0 this is x, bit for bit. At gate 1 it is the block, bit for bit, whether or not the block has a residual
-    path of its own. The gate has one value per channel: channels differ in scale, so they need not open together. It
-    is one-dimensional, so that no optimiser orthogonalises it. It has a gradient from the first training step on, the
-    block from the second. A block that puts out NaN or inf puts out NaN here too: 0 * inf is not hidden.
+    It gives x + gate * (block(x) - x). At gate 0 this is x, bit for bit. At gate 1 it is the block, bit for bit,
+    whether or not the block has a residual path of its own. The gate has one value per channel: channels differ in
+    scale, so they need not open together. It is one-dimensional, so that no optimiser orthogonalises it. It has a
+    gradient from the first training step on, the block from the second. A block that puts out NaN or inf puts out NaN
+    here too: 0 * inf is not hidden.
 
     >>> x = torch.randn(1, 32, 4, 4)
     >>> torch.equal(ZeroGate(32, "MLLABlock")(x), x)
@@ -99,7 +100,7 @@ class ZeroGate(SameWidth):
 
 @register(rule="", source="yolomix: one of the feature maps that a backbone gives")
 class OneMap(nn.Module):
-    """One of the feature maps that the layer before it gives as a list.
+    """One of the feature maps that the layer before it gives.
 
     >>> OneMap(1)([torch.zeros(1, 8, 4, 4), torch.zeros(1, 16, 2, 2)]).shape
     torch.Size([1, 16, 2, 2])

@@ -63,7 +63,9 @@ class _Branches(nn.Module):
 
 @register(source=SOURCE)
 class VSSBlock(_Branches):
-    """The block of the backbone: 1x1 conv, then scan and FFN, each with a residual.
+    """Mamba-YOLO's block of the backbone: 1x1 conv, scan and FFN.
+
+    The scan and the FFN have a residual each.
 
     >>> VSSBlock(16, 32)(torch.zeros(1, 16, 7, 5)).shape
     torch.Size([1, 32, 7, 5])
@@ -73,7 +75,7 @@ class VSSBlock(_Branches):
         c2: output channels C.
         drop_path: probability of stochastic depth.
         local: whether the LS block stands before the scan.
-        mlp: the form of the FFN, see :class:`RGBlock`.
+        mlp: the form of the FFN, "rg", "gated", "resconv", "conv" or "plain", see :class:`RGBlock`.
         mlp_ratio: expansion ratio of the FFN; 0 leaves it out.
         ssm_d_state: SSM state size N.
         ssm_ratio: expansion ratio of the channels around the scan.
@@ -120,7 +122,9 @@ class VSSBlock(_Branches):
 
 @register(source=SOURCE, aliases=("ODSSBlock",))
 class XSSBlock(_Branches):
-    """The block of the neck: a 1x1 conv only where the width changes, ``n`` scans one after the other, and the FFN.
+    """Mamba-YOLO's block of the neck: ``n`` scans, then the FFN.
+
+    In front stands a 1x1 conv, only where the width changes.
 
     >>> XSSBlock(16, 16, n=2)(torch.zeros(1, 16, 7, 5)).shape
     torch.Size([1, 16, 7, 5])
@@ -132,7 +136,7 @@ class XSSBlock(_Branches):
         mlp_ratio: expansion ratio of the FFN; 0 leaves it out.
         drop_path: probability of stochastic depth.
         local: whether the LS block stands before the scans.
-        mlp: the form of the FFN, see :class:`RGBlock`.
+        mlp: the form of the FFN, "rg", "gated", "resconv", "conv" or "plain", see :class:`RGBlock`.
         ssm_d_state, ssm_ratio, ssm_rank_ratio, ssm_dt_rank, ssm_conv, ssm_conv_bias: as in :class:`VSSBlock`.
 
     Raises:
@@ -214,7 +218,9 @@ class SimpleStem(nn.Module):
 
 @register(source=SOURCE)
 class VisionClueMerge(nn.Module):
-    """Downsampling by 2 that loses nothing: four neighbouring positions become channels of one, then a 1x1 conv.
+    """Downsampling by 2 that loses nothing, then a 1x1 conv.
+
+    Four neighbouring positions become channels of one.
 
     >>> VisionClueMerge(16, 32)(torch.zeros(1, 16, 8, 6)).shape
     torch.Size([1, 32, 4, 3])

@@ -32,7 +32,7 @@ SOURCE = "MambaIRv2: Attentive State Space Restoration, arXiv:2411.15269"
 
 @register(source=SOURCE)
 class ASSG(nn.Module):
-    """One attentive layer, which YAMLs in circulation call ASSG.
+    """One attentive layer of MambaIRv2, which YAMLs call ASSG.
 
     Window attention and an MLP, then the attentive state-space module and an MLP, each with a residual. The defaults
     are the widths of those YAMLs. The paper's light model has state size 8 and windows of 16. Its base model has state
@@ -136,7 +136,9 @@ class LayerStack(nn.Module):
 
 @register(source=SOURCE)
 class ASSGroup(nn.Module):
-    """The paper's whole group: layers, every second one with shifted windows, then a 3x3 conv, and a residual.
+    """A group of MambaIRv2: attentive layers and a conv.
+
+    Every second layer has shifted windows, the conv is 3x3, and there is a residual around all of it.
 
     >>> group = ASSGroup(16, depth=2, window_size=4)
     >>> [layer.win_mhsa.shift for layer in group.residual_group.layers]

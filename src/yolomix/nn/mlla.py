@@ -24,7 +24,7 @@ SOURCE = "Demystify Mamba in Vision: A Linear Attention Perspective, arXiv:2405.
 
 @register(source=SOURCE)
 class MLLAttention(nn.Module):
-    """Linear attention over all positions of a feature map, with RoPE and LePE.
+    """Linear attention over a whole feature map, with RoPE and LePE.
 
     The values are the input itself, and there is no output projection. It has 2C^2 + 12C parameters.
 
@@ -75,7 +75,9 @@ class MLLAttention(nn.Module):
 
 @register(source=SOURCE)
 class MLLABlock(nn.Module):
-    """The paper's block: gated linear attention, then an MLP, each with a positional encoding before it.
+    """MLLA's block: gated linear attention, then an MLP.
+
+    Each has a positional encoding before it.
 
     >>> MLLABlock(32, num_heads=2)(torch.zeros(1, 32, 20, 20)).shape
     torch.Size([1, 32, 20, 20])

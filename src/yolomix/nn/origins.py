@@ -225,7 +225,7 @@ def _class_of(module: ModuleType, name: str) -> type[nn.Module]:
     if found is not None:
         raise TypeError(f"a block is a class derived from torch.nn.Module, {module.__name__}.{name} is {found!r}")
     has = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
-    near = difflib.get_close_matches(name, has, n=3, cutoff=0.5) or has
+    near = difflib.get_close_matches(name, has, n=3) or has
     raise ImportError(f"module {module.__name__} has no class {name!r}; it has {', '.join(near) or 'no blocks'}")
 
 

@@ -229,7 +229,7 @@ def find(name: str) -> Block:
     block = known(name)
     if block is None:
         lower = {entered.lower(): entered for entered in BLOCKS}
-        near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+        near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3)]
         if near:
             raise KeyError(f"no block {name!r}; did you mean {', '.join(near)}?")
         raise KeyError(f"{name!r} is not registered as a block; registered are {', '.join(sorted(BLOCKS))}")

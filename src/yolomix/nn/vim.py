@@ -133,7 +133,7 @@ class BidirectionalMamba(nn.Module):
 
 @register(source=SOURCE)
 class MambaLayer(nn.Module):
-    """Bidirectional Mamba over the positions of a feature map, read row by row.
+    """Vim's bidirectional Mamba over a feature map, read row by row.
 
     >>> MambaLayer(16)(torch.zeros(1, 16, 5, 7)).shape
     torch.Size([1, 16, 5, 7])

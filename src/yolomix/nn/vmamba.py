@@ -91,7 +91,9 @@ class LayerNorm2d(nn.LayerNorm):
 
 @register(source=SOURCE)
 class VMambaBlock(nn.Module):
-    """VMamba's block: the scan, then in v05_noz an MLP, each with a residual.
+    """VMamba's block: the scan, and in v05_noz an MLP.
+
+    Each has a residual.
 
     >>> VMambaBlock(16, "v0")(torch.zeros(1, 16, 7, 5)).shape
     torch.Size([1, 16, 7, 5])
