@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_a_name_that_nobody_has_shows_near_ones() -> None:
     with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla\.yaml' .*, which has yolo11-mlla"):
         described("yolo11n-mla.yaml")
     assert near("unlike-anything-else.yaml") == []
+
+
+@pytest.mark.parametrize("task", ["seg", "pose", "obb", "cls"])
+def test_a_packaged_model_for_another_task_is_a_graft(task: str) -> None:
+    name = f"yolo11s-{task}+HaloAttention(2,1)@8:plain.yaml"
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(f"no model file 'yolo11s-halo-{task}.yaml'; it is a graft: {name}")
+    ):
+        described(f"yolo11s-halo-{task}.yaml")
+    with pytest.raises(FileNotFoundError, match=r"no model file 'yolov8n-vim-seg\.yaml' on disk"):  # no graft gives it
+        described("yolov8n-vim-seg.yaml")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ def test_facts_are_stated_of_every_yaml_and_every_scale_in_order():
         assert [*FACTS[name].parameters] == [*yaml.safe_load(text)["scales"]], name
 
 
+@pytest.mark.parametrize("name", [name for name, model in FACTS.items() if model.graft])
+def test_the_graft_that_is_stated_gives_the_model(name):
+    model = FACTS[name]
+    assert count(yolomix.YOLO(model.grafted("n")).model) == model.parameters["n"]
+    assert yolomix.YOLO(model.grafted("n", "-seg")).task == "segment"
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_the_task_is_the_one_of_the_head(name):
     from ultralytics.nn import tasks

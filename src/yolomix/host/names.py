@@ -31,6 +31,7 @@ from yolomix.surgery import grammar
 from yolomix.surgery.grammar import Part
 
 YAML, CHECKPOINT = (".yaml", ".yml"), ".pt"
+TASKS = ("seg", "pose", "obb", "cls")  # what names of Ultralytics' models for other tasks end in
 
 
 class Kind(StrEnum):
@@ -221,10 +222,22 @@ def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[s
     try:
         return _read(name, lambda: native(name))
     except (FileNotFoundError, AssertionError) as error:  # AssertionError: another suffix
+        if grafted := _for_another_task(Path(name).stem):
+            raise FileNotFoundError(f"no model file {str(name)!r}; it is a graft: {grafted}") from error
         raise FileNotFoundError(
             f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix, which has "
             f"{', '.join(near(str(name)) or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
         ) from error
+
+
+def _for_another_task(stem: str) -> str:
+    """The graft that is a packaged model with another head, for a name like ``yolo11n-mlla-seg``; empty without one."""
+    base, dash, task = stem.rpartition("-")
+    if task in TASKS:
+        for name, scale in _readings(base):
+            if name in models.names() and (grafted := models.zoo()[name].grafted(scale, f"{dash}{task}")):
+                return grafted
+    return ""
 
 
 def _read(name: str | Path, read: Callable[[], Any]) -> Any:

@@ -33,6 +33,7 @@ class Model:
         parameters: how many every scale has with 80 classes, by scale letter.
         how: how it works, where the first sentence does not say it.
         differs: from what, and in what; empty where there is nothing to compare.
+        graft: the graft into the stock model of its version that gives it; empty where none does.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     parameters: Mapping[str, int]
     how: str = ""
     differs: str = ""
+    graft: str = ""
 
     def typed(self, scale: str) -> str:
         """The name that ``model=`` takes, with a scale letter: behind the digits of a version, else at the end."""
@@ -49,6 +51,15 @@ class Model:
         if version is None:
             return f"{self.name}-{scale}.yaml"
         return f"{version[0]}{scale}{self.name[version.end() :]}.yaml"
+
+    def grafted(self, scale: str, suffix: str = "") -> str:
+        """The name of its graft into a stock model, for another task with a suffix like "-seg"; empty without one.
+
+        >>> zoo()["yolo11-mlla"].grafted("n", "-seg")
+        'yolo11n-seg+MLLAttention@head-inputs:plain.yaml'
+        """
+        version = re.match(r"yolov?\d+", self.name)
+        return f"{version[0]}{scale}{suffix}+{self.graft}.yaml" if version and self.graft else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a program."""
