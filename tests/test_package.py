@@ -32,7 +32,7 @@ FLOORS = {
     "transferring": {"files", "host", "surgery", "nn"},
     "planning": {"files", "_version", "transferring", "host", "surgery", "showing"},
     "editing": {"planning", "host", "surgery", "nn", "showing"},
-    "hooks": {"files", "editing", "transferring", "host", "surgery", "nn", "models", "data"},
+    "hooks": {"files", "editing", "ops", "profile", "transferring", "host", "surgery", "nn", "models", "data"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
     "demo": {"files", "progress", "showing", "host", "records", "data", "ops"},
     "cli": {

@@ -14,7 +14,7 @@ ENVIRONMENT = "YOLOMIX_BACKEND"
 COUNTED = "yolomix.ops.selective_scan.counted"
 NAMES = ("auto", "triton", "numba", "eager", "reference")
 
-_counting: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_counting", default=False)
+_scans: contextvars.ContextVar[list[tuple[int, ...]] | None] = contextvars.ContextVar("yolomix_scans", default=None)
 _forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("yolomix_backend", default=None)
 
 
@@ -42,32 +42,41 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def counting() -> Iterator[None]:
+def counting() -> Iterator[list[tuple[int, ...]]]:
     """Run every operator in a form whose operations PyTorch can count, whichever backend would compute it.
 
     A scan is one node with a formula then, and its outputs are zeros: inside the block only shapes mean something.
+    Gives the list to which every scan adds its sizes (B, D, L, N).
 
     >>> import torch
     >>> from torch.utils.flop_counter import FlopCounterMode
     >>> from yolomix.ops import selective_scan
     >>> u, A, B = torch.ones(1, 2, 4), torch.zeros(2, 3), torch.ones(1, 3, 4)
-    >>> with counting(), FlopCounterMode(display=False) as counter:
+    >>> with counting() as scans, FlopCounterMode(display=False) as counter:
     ...     y = selective_scan(u, u, A, B, B)
-    >>> counter.get_total_flops() == 6 * 1 * 2 * 4 * 3
-    True
+    >>> scans, counter.get_total_flops() == 6 * 1 * 2 * 4 * 3
+    ([(1, 2, 4, 3)], True)
     """
     importlib.import_module(COUNTED)  # enters the formulas, which a counter reads once, when it is made
-    token = _counting.set(True)
+    scans = list[tuple[int, ...]]()
+    token = _scans.set(scans)
     try:
-        yield
+        yield scans
     finally:
-        _counting.reset(token)
+        _scans.reset(token)
 
 
 @constant_in_graphs
 def is_counting() -> bool:
     """Whether operations are counted, see :func:`counting`."""
-    return _counting.get()
+    return _scans.get() is not None
+
+
+def note_scan(*sizes: int) -> None:
+    """Add the sizes (B, D, L, N) of a scan to the list of :func:`counting`."""
+    scans = _scans.get()
+    if scans is not None:
+        scans.append(sizes)
 
 
 def wanted(backend: str, names: Sequence[str] = NAMES) -> str:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolomix.ops.forcing import is_counting
+from yolomix.ops.forcing import is_counting, note_scan
 from yolomix.ops.precision import accum_dtype
 from yolomix.ops.selective_scan.inputs import ScanInputs
 from yolomix.ops.tracing import into_a_graph
@@ -78,6 +78,7 @@ def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
         C: as B.
     """
     if is_counting():
+        note_scan(*x.shape, A.shape[1])
         y, last = torch.ops.yolomix.counted_scan(dt, x, A, B, C)  # entered by `counting`
         return y, last
     batch, channels, length = (int(n) for n in x.shape)

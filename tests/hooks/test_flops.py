@@ -1,0 +1,68 @@
+"""The GFLOPs that Ultralytics prints: with our scans, the same for every backend, and as ever for its own models."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER, torch_utils
+
+import yolomix
+from tests.tiny import TINY
+from yolomix import models
+from yolomix.hooks import flops
+from yolomix.host import original
+from yolomix.ops import use_backend
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """Mamba-YOLO-T, whose scans take 2.202 GFLOPs at 640 x 640: 6 for each of 367 million states and steps."""
+    return yolomix.YOLO("mamba-yolo-t.yaml").model
+
+
+def native(model, imgsz=640) -> float:
+    return original.native(torch_utils, "get_flops")(model, imgsz)
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager", "reference"])
+def test_scans_are_in_the_number_whatever_computes(scan, backend):
+    with use_backend("eager"):  # the one whose projections its counter sees
+        want = native(scan) + 2.2020096
+    with use_backend(backend):
+        assert torch_utils.get_flops(scan) == pytest.approx(want, rel=1e-3)
+        assert torch_utils.get_flops(scan, [480, 640]) == pytest.approx(0.75 * torch_utils.get_flops(scan), rel=1e-3)
+
+
+def test_models_without_a_scan_have_the_number_of_ever():
+    model = yolomix.YOLO("yolo11n.yaml").model
+    assert torch_utils.get_flops(model) == native(model) > 6
+
+
+def test_images_of_one_channel():
+    text = (models.FOLDER / "mamba-yolo.yaml").read_text("utf-8")
+    gray = tasks.DetectionModel(yaml.safe_load(text) | {"scale": "t"}, ch=1, verbose=False)
+    assert torch_utils.get_flops(gray, 64) > native(gray, 64)
+
+
+def test_a_model_that_cannot_be_counted_says_so(scan, monkeypatch):
+    told = []
+    monkeypatch.setattr(LOGGER, "warning", told.append)
+
+    def fails(*args):
+        raise RuntimeError("no meta kernel")
+
+    monkeypatch.setattr(flops, "count", fails)
+    assert torch_utils.get_flops(scan, 64) > 0
+    assert told == ["yolomix: the scans are not in these GFLOPs: no meta kernel"]
+
+
+def test_what_ultralytics_cannot_count_stays_zero():
+    from torch import nn
+
+    class Fails(nn.Conv2d):
+        def forward(self, x):
+            raise RuntimeError
+
+    assert torch_utils.get_flops(Fails(3, 8, 1)) == 0.0
+    assert torch_utils.get_flops(tasks.DetectionModel(yaml.safe_load(TINY), verbose=False)) > 0
