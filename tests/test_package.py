@@ -23,7 +23,7 @@ FLOORS = {
     "showing": set(),
     "ops": {"showing"},
     "nn": {"ops"},
-    "profile": {"ops"},
+    "profiling": {"ops"},
     "models": set(),
     "data": {"files", "progress"},
     "records": {"ops", "_version", "showing"},
@@ -32,7 +32,7 @@ FLOORS = {
     "transferring": {"files", "host", "surgery", "nn"},
     "planning": {"files", "_version", "transferring", "host", "surgery", "showing"},
     "editing": {"planning", "host", "surgery", "nn", "showing"},
-    "hooks": {"files", "editing", "ops", "profile", "transferring", "host", "surgery", "nn", "models", "data"},
+    "hooks": {"files", "editing", "ops", "profiling", "transferring", "host", "surgery", "nn", "models", "data"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
     "demo": {"files", "progress", "showing", "host", "records", "data", "ops"},
     "cli": {

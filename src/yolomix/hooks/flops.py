@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from yolomix.ops import counting
-from yolomix.profile.operations import count
+from yolomix.profiling.operations import count
 
 
 def get_flops(native: Callable[..., float], model: Any, imgsz: int | Sequence[int] = 640) -> float:

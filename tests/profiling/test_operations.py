@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import yolomix
 from yolomix import models
 from yolomix.ops import counting, use_backend
-from yolomix.profile.operations import Operations, count
+from yolomix.profiling.operations import Operations, count
 
 SIDE = 640
 PAPERS = {"t": 3.326, "b": 6.652, "l": 19.599}  # 9 L D N + L D of the scans, GFLOPs
