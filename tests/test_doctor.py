@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from types import SimpleNamespace
 
 import pytest
 
+from tests.tiny import ROOT
 from yolomix import doctor, hooks
 
 WELL = {
@@ -25,6 +27,11 @@ def test_facts_are_plain_values():
     assert found["faults"] == []
     assert found["processor"]["vector_bits"] in (128, 256, 512)
     assert found["devices"][0]["name"].startswith(found["processor"]["name"])
+
+
+def test_every_package_that_yolomix_asks_for_is_looked_at():
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    assert [*doctor.NEEDED] == ["yolomix", *(requirement.partition(">=")[0] for requirement in asked)]
 
 
 def test_nothing_is_wrong_where_all_is_well():

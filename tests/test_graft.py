@@ -249,7 +249,7 @@ def test_an_unknown_block_or_model_lists_near_ones() -> None:
         yolomix.graft("yolo11n.yaml", "MLABlock", "p5")
     with pytest.raises(ValueError, match="no block 'C3k9' in yolomix or Ultralytics; did you mean C3k2"):
         yolomix.edit("yolo11n.yaml").swap("C3k2", "C3k9").plan()
-    with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla.yaml' .*yolo11-mlla"):
+    with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla.yaml' .*yolo11n-mlla"):
         yolomix.edit("yolo11n-mla.yaml")
     with pytest.raises(ValueError, match="repeats are at least 1, got 0; to take a layer out use remove"):
         yolomix.edit("yolo11n.yaml").repeats(6, 0)

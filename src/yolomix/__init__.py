@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from yolomix.editing import graft as graft
     from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
+    from yolomix.profiling.measuring import profile as profile
     from yolomix.transferring import transfer as transfer
 
 _HOME = {
@@ -25,10 +26,11 @@ _HOME = {
     "YOLO": "yolomix.host.yolo",
     "edit": "yolomix.editing",
     "graft": "yolomix.editing",
+    "profile": "yolomix.profiling.measuring",
     "register": "yolomix.nn.registry",
     "transfer": "yolomix.transferring",
 }
-__all__ = ["YOLO", "ModelEdit", "__version__", "edit", "graft", "register", "transfer"]
+__all__ = ["YOLO", "ModelEdit", "__version__", "edit", "graft", "profile", "register", "transfer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,10 @@ from yolomix.host import offline
 from yolomix.ops.forcing import ENVIRONMENT, NAMES
 from yolomix.records import Processor
 
-NEEDED = ("yolomix", "torch", "torchvision", "ultralytics", "numba", "numpy", "PyYAML", "rich")
+NEEDED = (
+    *("yolomix", "torch", "torchvision", "ultralytics", "numba"),
+    *("docstring_parser", "numpy", "PyYAML", "platformdirs", "rich"),
+)
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxscript", "onnxslim", "lap", "cloudpickle")
 
 

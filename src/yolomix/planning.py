@@ -148,11 +148,16 @@ class Plan(Shown):
         """A row per layer below a head."""
         return [HEAD, *(step.cells() for step in self.steps)]
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """One line."""
         weights_kept = f"{self.kept} of {self.tensors} tensors keep their weights"
         if any(step.change == "changed" for step in self.steps):
             weights_kept = f"at least {weights_kept}"
-        return f"{table(self.as_rows())}\n{self.in_short()} on {self.parameters:,}; {weights_kept}"
+        return f"{self.in_short()} on {self.parameters:,}; {weights_kept}"
+
+    def __str__(self) -> str:
+        return f"{table(self.as_rows())}\n{self.summary}"
 
     def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
         """Write the model: a YAML, and from a checkpoint also a .pt that has the weights in it, and a report.

@@ -30,6 +30,7 @@ WORDS = {
     "edit": [V8, "remove=9"],
     "transfer": ["source=source.pt", "target=yolov8n.yaml", "save=target.pt"],
     "models": [],
+    "profile": ["model=yolov8n-cls.yaml", "imgsz=32"],
     "blocks": [],
     "doctor": [],
     "completion": ["bash"],

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.cli.commands import TINY, command
+from tests.terminal import terminal
 from yolomix import data
 from yolomix.cli import DONE, FAILED, INTERRUPTED, USAGE, listings, main
 
@@ -68,7 +69,11 @@ def test_the_first_start_greets_on_stderr(tmp_path):
         ("train val model=yolo11n.yaml data=sample", USAGE, r"one verb at a time: train is given, and val"),
         ("predict model=yolo11n-mlla", USAGE, r"no model 'yolo11n-mlla': write model=yolo11n-mlla\.yaml"),
         ("predict model=yolo11n-mla", USAGE, r"no model 'yolo11n-mla': .* did you mean yolo11-mlla\.yaml"),
-        ("predict model=yolo11n-mla.yaml source=a.jpg", FAILED, r"no model file 'yolo11n-mla\.yaml'.*yolo11-mlla"),
+        (
+            "predict model=yolo11n-mla.yaml source=a.jpg",
+            FAILED,
+            r"no model file 'yolo11n-mla\.yaml'.*yolo11n-mlla\.yaml",
+        ),
         ("val model=yolo11nn.pt data=sample", FAILED, r"no checkpoint 'yolo11nn\.pt'.*did you mean yolo11n\.pt"),
         ("predict model=yolo11n.yaml source=none.jpg", FAILED, r"none\.jpg does not exist"),
         ("train model=yolo11n.yaml data=none.yaml imgsz=64", USAGE, r"no dataset 'none\.yaml': it is a file, one that"),
@@ -146,18 +151,10 @@ def test_the_first_line_of_a_listing(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_listing_in_a_terminal(columns):
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    subprocess.run([sys.executable, "-m", "yolomix", "models"], stdout=theirs, env=env, check=True)
-    lines = os.read(ours, 1 << 16).decode().splitlines()
-    os.close(ours)
-    os.close(theirs)
+    with terminal(columns) as window:
+        subprocess.run([sys.executable, "-m", "yolomix", "models"], stdout=window.number, env=env, check=True)
+    lines = window.text.splitlines()
     assert lines[0].split()[:2] == ["model", "task"]
     assert max(map(len, lines)) <= columns
 

@@ -39,6 +39,17 @@ def test_a_dataset_without_training_images_validates_and_does_not_train(tiny, da
     assert yolomix.YOLO(tiny).val(**run).results_dict
 
 
+@pytest.mark.parametrize("act", ["train", "val"])
+def test_a_download_without_a_server_says_what_to_do(tiny, dataset, settings, tmp_path, act):
+    file = tmp_path / "away.yaml"
+    file.write_text(dataset.read_text().replace("images/val", "nowhere") + "download: http://127.0.0.1:9/away.zip\n")
+    said = (
+        r"away\.yaml: its images are missing and cannot be downloaded \(Download failure .*\); put them below .*sample"
+    )
+    with pytest.raises((ConnectionError, RuntimeError), match=said):
+        getattr(yolomix.YOLO(tiny), act)(**{**settings, "data": str(file), "project": str(tmp_path)})
+
+
 @pytest.mark.parametrize("script", ["../..", "coco"])
 def test_a_download_that_is_none_is_told_with_its_file(tiny, dataset, settings, tmp_path, script):
     file = tmp_path / "gone.yaml"

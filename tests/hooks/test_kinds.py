@@ -68,6 +68,11 @@ def test_a_task_that_is_not_that_of_the_head_is_refused(tiny, name):
     assert YOLO(tiny.with_name(name), task="detect").task == "detect"
 
 
+def test_a_packaged_model_for_another_task_is_named():
+    with pytest.raises(ValueError, match=r"such as model='yolo11s-seg\+MLLAttention@head-inputs:plain\.yaml'$"):
+        YOLO("yolo11s-mlla.yaml", task="segment")
+
+
 def test_a_head_with_masks_can_be_trained_to_detect():
     assert type(YOLO("yolo11n-seg.yaml", task="detect").model) is tasks.DetectionModel
 

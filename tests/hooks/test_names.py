@@ -68,7 +68,7 @@ def test_the_hosts_own_names_stay_its_own():
 
 
 def test_an_unknown_name_lists_near_ones():
-    with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla.yaml' .*which has yolo11-mlla"):
+    with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla.yaml' .*did you mean yolo11n-mlla.yaml"):
         yolomix.YOLO("yolo11n-mla.yaml")
 
 

@@ -86,16 +86,23 @@ def test_a_described_model_keeps_the_name_and_the_scale() -> None:
 
 
 def test_a_name_that_nobody_has_shows_near_ones() -> None:
-    with pytest.raises(FileNotFoundError, match=r"no model file 'yolo11n-mla\.yaml' .*, which has yolo11-mlla"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no model file 'yolo11n-mla\.yaml' .*; did you mean yolo11n-mlla\.yaml "
+    ):
         described("yolo11n-mla.yaml")
-    assert near("unlike-anything-else.yaml") == []
+    with pytest.raises(
+        FileNotFoundError, match=r"in Ultralytics or in yolomix; `yolomix models` lists those of yolomix$"
+    ):
+        described("unlike-anything-else.yaml")
+    assert near("mamba-yolo-seq-x.yaml")[0] == "mamba-yolo-seg-t.yaml"  # which has no scale x
 
 
 @pytest.mark.parametrize("task", ["seg", "pose", "obb", "cls"])
 def test_a_packaged_model_for_another_task_is_a_graft(task: str) -> None:
     name = f"yolo11s-{task}+HaloAttention(2,1)@8:plain.yaml"
     with pytest.raises(
-        FileNotFoundError, match=re.escape(f"no model file 'yolo11s-halo-{task}.yaml'; it is a graft: {name}")
+        FileNotFoundError,
+        match=re.escape(f"no model file 'yolo11s-halo-{task}.yaml'; a graft gives it: model='{name}'"),
     ):
         described(f"yolo11s-halo-{task}.yaml")
     with pytest.raises(FileNotFoundError, match=r"no model file 'yolov8n-vim-seg\.yaml' on disk"):  # no graft gives it

@@ -84,6 +84,21 @@ def test_what_cannot_be_brought_is_said(case, write: Write):  # noqa: F811
     assert name not in BLOCKS
 
 
+@pytest.mark.parametrize("fault", ["1 / 0", "import no_such_package"])
+def test_a_module_that_fails_names_the_line(fault, write: Write):  # noqa: F811
+    inner = write("yx_inner.py", f"\n{fault}\n")
+    write("yx_outer.py", "import yx_inner")
+    with pytest.raises(ImportError) as error:
+        origins.bring("yx_outer")
+    assert str(error.value).endswith(f" ({inner}, line 2)")
+
+
+def test_a_syntax_error_names_the_line_once(write: Write):  # noqa: F811
+    write("yx_fails.py", "\n1 /")
+    with pytest.raises(ImportError, match=r"SyntaxError: invalid syntax \(yx_fails\.py, line 2\)$"):
+        origins.bring("yx_fails")
+
+
 def test_a_description_says_its_modules_and_classes_wherever_it_names_them(write: Write):  # noqa: F811
     for name in ("yx_a", "yx_b", "yx_c", "yx_d"):
         write(f"{name}.py", GATE)

@@ -46,6 +46,7 @@ class Argument:
         required: whether the verb cannot do without it.
         default: the value that the verb gets when it is not given; a plain value or None.
         hint: what an error asks for when it is missing; empty asks for ``name=``.
+        repeatable: whether it may be given several times; its value is a list then.
         bare: whether its text may stand alone, as in ``yolomix completion bash``; of one argument of a verb at most.
     """
 
@@ -56,6 +57,7 @@ class Argument:
     default: str | float | bool | None = None
     hint: str = ""
     bare: bool = False
+    repeatable: bool = False
 
     @property
     def described(self) -> str:
@@ -110,13 +112,14 @@ def parse(verb: str, words: Sequence[str], arguments: Sequence[Argument]) -> dic
     given = _given(verb, words, known)
     values: dict[str, Any] = {}
     for name, argument in known.items():
-        values[name] = argument.value(given[name]) if name in given else argument.default
+        found = [argument.value(text) for text in given.get(name, ())]
+        values[name] = found if argument.repeatable else found[0] if found else argument.default
     return values
 
 
-def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> dict[str, str]:
+def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> dict[str, list[str]]:
     """The texts by name."""
-    given: dict[str, str] = {}
+    given: dict[str, list[str]] = {}
     alone = [name for name, argument in known.items() if argument.bare]
     for word in words:
         name, equals, text = word.partition("=")
@@ -126,9 +129,9 @@ def _given(verb: str, words: Sequence[str], known: Mapping[str, Argument]) -> di
             raise UsageError(f"{verb} takes no {name!r}; {near(name, known)}")
         if not text:
             raise UsageError(f"{name} needs a value, {name}=...: {known[name].described}")
-        if name in given:
-            raise UsageError(f"{name} is given twice: {given[name]} and {text}")
-        given[name] = text
+        if name in given and not known[name].repeatable:
+            raise UsageError(f"{name} is given twice: {given[name][0]} and {text}")
+        given.setdefault(name, []).append(text)
     return given
 
 
@@ -143,6 +146,21 @@ def whole(least: int) -> Kind:
         return int(text) if text.isdecimal() and int(text) >= least else None
 
     return Kind(f"a whole number of at least {least}", _read)
+
+
+def numbers(least: int, most: int) -> Kind:
+    """One whole number from 1 on, or several with commas between them.
+
+    >>> numbers(1, 2).read("480,640"), numbers(1, 2).read("0")
+    ([480, 640], None)
+    """
+
+    def _read(text: str) -> list[int] | None:
+        found = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+        return found if least <= len(found) <= most and all(found) else None
+
+    several = " and ".join(["a whole number of at least 1", f"at most {most} with commas"])
+    return Kind(several, _read)
 
 
 def one_of(*choices: str) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolomix.cli.answer import Answer
+from yolomix.cli.answer import Answer, Table, paragraph
 from yolomix.cli.request import UsageError
 from yolomix.cli.verbs import EDIT, VERBS
 from yolomix.host import names, offline
@@ -93,21 +93,20 @@ def transfer(*, source: str, target: str, save: str, any_task: bool) -> Answer:
 
     report = transferring.transfer(source, target, save, any_task=any_task)
     told = f"{report}\n\n{report.explain_missing()}".rstrip()
-    return Answer({"file": save, **report.to_dict()}, _paragraphs(told, save))
+    return Answer({"file": save, **report.to_dict()}, [told, "", f"file: {save}"])
 
 
 def _finished(change: ModelEdit, save: str | Path | None, seed: int, plan_only: bool) -> Answer:
     """The plan, and what was written unless only the plan is wanted."""
     plan = change.plan()
+    head, *rows = plan.as_rows()
+    shown: list[str | Table] = [Table(head, rows), paragraph(plan.summary)]
     if plan_only:
-        return Answer(plan.to_dict(), [str(plan)])
+        return Answer(plan.to_dict(), shown)
     done = plan.apply(save, seed=seed)
-    told = [str(plan)] if done.report is None else [str(plan), done.report.summary]
-    return Answer({**plan.to_dict(), **done.to_dict()}, _paragraphs(*told, str(done.file)))
-
-
-def _paragraphs(*texts: str) -> list[str]:
-    return ["\n\n".join(texts)]
+    if done.report is not None:
+        shown += ["", paragraph(done.report.summary)]
+    return Answer({**plan.to_dict(), **done.to_dict()}, [*shown, "", f"file: {done.file}"])
 
 
 def _nothing_to_do() -> str:

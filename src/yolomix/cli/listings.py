@@ -36,7 +36,7 @@ def models(name: str | None = None) -> Answer:
         (model.typed(scale), model.task, str(count)) for model in zoo for scale, count in model.parameters.items()
     ]
     table = Table(("model", "task", "million parameters by scale (80 classes)"), shown)
-    hint = "A name takes the letter of any of its scales: yolo11x-mlla.yaml. `yolomix models NAME` explains one."
+    hint = "`yolomix models NAME` explains one. A name takes the letter of any of its scales: yolo11x-mlla.yaml."
     return Answer([_model(model) for model in zoo], [Listing(table, hint, records)])
 
 

@@ -10,7 +10,7 @@ GROUPS = {
     "Begin": ("demo", "completion"),
     "Run, as in yolo": ("train", "val", "predict", "track", "export", "benchmark"),
     "Change a model": ("graft", "edit", "transfer"),
-    "Look": ("models", "blocks", "doctor", "version"),
+    "Look": ("profile", "models", "blocks", "doctor", "version"),
 }
 FLAGS = (
     ("", "import=MODULE", "import blocks of your own; as often as wanted"),

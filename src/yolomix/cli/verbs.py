@@ -22,6 +22,7 @@ from yolomix.cli.arguments import (
     SWITCH,
     TEXT,
     Argument,
+    numbers,
     one_of,
     parse,
     whole,
@@ -156,6 +157,17 @@ TRANSFER = (
     Argument("any_task", "true: also from a model for another task, what both have", SWITCH, default=False),
 )
 
+PROFILE = (
+    Argument("model", "a checkpoint, a model YAML, a graft, or an exported file", MODEL, required=True),
+    Argument("against", "a further model, timed in turns; as often as wanted", MODEL, repeatable=True),
+    Argument("imgsz", "height and width in pixels, as 480,640, or one number for both (640)", numbers(1, 2)),
+    Argument("batch", "images at once; several with commas (1)", numbers(1, 16)),
+    Argument("device", "cpu, mps, or 0 for the first GPU", TEXT, default="cpu"),
+    Argument("train", "true: also the memory of a forward and a backward pass", SWITCH, default=False),
+    Argument("depth", "2: also the modules inside a layer", one_of("1", "2"), default="1"),
+    Argument("save", "file to write: .csv, .json, .md, .tex, .png", FILE),
+)
+
 TO_RUN = Argument(
     "model",
     "a checkpoint, a model YAML, or one that `yolomix models` lists, with its scale letter",
@@ -276,6 +288,16 @@ VERBS = {
             "copy weights into another architecture, and say which arrived",
             ("yolomix transfer source=best.pt target=yolo11n-mlla.yaml save=start.pt",),
             TRANSFER,
+        ),
+        Verb(
+            "profile",
+            "profile",
+            "parameters, GFLOPs, latency and memory of a model, layer by layer",
+            (
+                "yolomix profile model=yolo11n-mlla.yaml against=yolo11n.yaml imgsz=320",
+                "yolomix profile model=mamba-yolo-t.yaml batch=1,4 save=table.csv",
+            ),
+            PROFILE,
         ),
         Verb(
             "models",

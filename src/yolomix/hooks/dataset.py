@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ultralytics.utils import DATASETS_DIR
 
 from yolomix.host.fork_rows import shown
 
@@ -19,6 +20,7 @@ def check_det_dataset(native: Callable[..., dict[str, Any]], dataset: str | Path
 
     Raises:
         ValueError: a value that is used later on, without a word about the file, is none of its kind.
+        ConnectionError: its images are neither here nor to be had.
     """
     wrong = None
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # Ultralytics says what is wrong with such a file
@@ -35,6 +37,12 @@ def check_det_dataset(native: Callable[..., dict[str, Any]], dataset: str | Path
         raise ValueError(
             f"{dataset}: its images are missing, and its download is no address, no 'bash COMMAND' and no Python code: "
             f"{type(error).__name__}: {error}"
+        ) from error
+    except ConnectionError as error:
+        reason = str(error).strip("❌ .")
+        raise ConnectionError(
+            f"{dataset}: its images are missing and cannot be downloaded ({reason}); put them below {DATASETS_DIR}, or "
+            "take data=sample, which needs no download"
         ) from error
 
 

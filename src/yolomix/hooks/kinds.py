@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ultralytics
@@ -94,10 +95,11 @@ def _check_task(file: str, head: type[nn.Module], task: str | None) -> None:
     except NotImplementedError:  # nobody knows but who said it
         return
     if found != task and not (task == "detect" and _is(head, "Detect")):  # the other heads detect too
-        example = TASK2MODEL[task].replace(".pt", ".yaml")
+        stock = Path(TASK2MODEL[task]).stem
+        example = names.for_another_task(f"{Path(file).stem}-{stock.rpartition('-')[2]}") or f"{stock}.yaml"
         raise ValueError(
             f"{file} is a model for {found}, its last row is {head.__name__}. Leave task={task} out, or take a model "
-            f"for it, such as {example}"
+            f"for it, such as model='{example}'"
         )
 
 

@@ -151,15 +151,31 @@ def written(name: str | Path) -> str:
 
 
 def near(name: str) -> list[str]:
-    """The packaged models with a name near to this one, whatever its scale letter.
+    """The packaged models with a name near to this one, with its scale letter where they have that scale.
 
-    >>> near("yolo11n-mla.yaml")[0]
-    'yolo11-mlla'
+    >>> near("yolo11s-mla.yaml")[0]
+    'yolo11s-mlla.yaml'
     """
-    found: dict[str, None] = {}
-    for stem, _ in _readings(Path(name).stem):
-        found.update(dict.fromkeys(difflib.get_close_matches(stem, models.names(), n=3, cutoff=0.6)))
-    return list(found)
+    found: dict[str, str] = {}
+    for stem, scale in _readings(Path(name).stem):
+        for close in difflib.get_close_matches(stem, models.names()):
+            model = models.zoo()[close]
+            found[close] = model.typed(scale if scale in model.parameters else next(iter(model.parameters)))
+    return list(found.values())
+
+
+def for_another_task(stem: str) -> str:
+    """The graft that is a packaged model with another head, for a name like ``yolo11n-mlla-seg``; empty without one.
+
+    >>> for_another_task("yolo11n-mlla-seg")
+    'yolo11n-seg+MLLAttention@head-inputs:plain.yaml'
+    """
+    base, dash, task = stem.rpartition("-")
+    if task in TASKS:
+        for name, scale in _readings(base):
+            if name in models.names() and (grafted := models.zoo()[name].grafted(scale, f"{dash}{task}")):
+                return grafted
+    return ""
 
 
 def _without_grafts(text: str) -> ModelName:
@@ -222,22 +238,11 @@ def _natively(native: Callable[..., dict[str, Any]], name: str | Path) -> dict[s
     try:
         return _read(name, lambda: native(name))
     except (FileNotFoundError, AssertionError) as error:  # AssertionError: another suffix
-        if grafted := _for_another_task(Path(name).stem):
-            raise FileNotFoundError(f"no model file {str(name)!r}; it is a graft: {grafted}") from error
-        raise FileNotFoundError(
-            f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix, which has "
-            f"{', '.join(near(str(name)) or models.names())} (with a scale letter after the digits: yolo11n-mlla.yaml)"
-        ) from error
-
-
-def _for_another_task(stem: str) -> str:
-    """The graft that is a packaged model with another head, for a name like ``yolo11n-mlla-seg``; empty without one."""
-    base, dash, task = stem.rpartition("-")
-    if task in TASKS:
-        for name, scale in _readings(base):
-            if name in models.names() and (grafted := models.zoo()[name].grafted(scale, f"{dash}{task}")):
-                return grafted
-    return ""
+        if grafted := for_another_task(Path(name).stem):
+            raise FileNotFoundError(f"no model file {str(name)!r}; a graft gives it: model='{grafted}'") from error
+        found = near(str(name))
+        hint = f"did you mean {' or '.join(found)}?" if found else "`yolomix models` lists those of yolomix"
+        raise FileNotFoundError(f"no model file {str(name)!r} on disk, in Ultralytics or in yolomix; {hint}") from error
 
 
 def _read(name: str | Path, read: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -59,13 +60,14 @@ def bring(module: str) -> ModuleType:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise ImportError(f"{module} fails while it is imported: {error}") from error
+            raise ImportError(f"{module} fails while it is imported: {error}{_line_of(error)}") from error
         raise ImportError(
             f"no module {error.name!r} in the working folder ({os.getcwd()}), in PYTHONPATH or among what is installed",
             name=error.name,
         ) from error
     except Exception as error:
-        raise ImportError(f"{module} fails while it is imported: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}{_line_of(error)}"
+        raise ImportError(f"{module} fails while it is imported: {reason}") from error
     LOGGER.info("%s was imported from %s", module, getattr(found, "__file__", None) or "a folder without __init__.py")
     BROUGHT[module] = found
     return found
@@ -227,6 +229,12 @@ def _class_of(module: ModuleType, name: str) -> type[nn.Module]:
     has = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
     near = difflib.get_close_matches(name, has, n=3) or has
     raise ImportError(f"module {module.__name__} has no class {name!r}; it has {', '.join(near) or 'no blocks'}")
+
+
+def _line_of(error: Exception) -> str:
+    """Which line of an imported module an error comes from; empty of a syntax error, whose text says it."""
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+    return f" ({lines[-1].filename}, line {lines[-1].lineno})" if lines else ""
 
 
 def _package(point: metadata.EntryPoint) -> str:

@@ -6,8 +6,10 @@ raises.
 
 from __future__ import annotations
 
+import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -76,6 +78,7 @@ class Operator(Generic[Inputs, Output]):
         for row in rows:
             reasons = refusals(row, inputs, named=want != "auto")
             if not reasons:
+                _note(self.name, row.name)
                 self._announce(row, rows, refused, inputs[0])
                 return row.load()
             refused[row.name] = reasons
@@ -138,6 +141,36 @@ def refusals(row: Backend, inputs: tuple[Any, ...], named: bool = False) -> list
 
 def _sentences(refused: dict[str, list[str]]) -> str:
     return "\n".join(f"  {name}: {'; '.join(reasons)}" for name, reasons in refused.items())
+
+
+_choices: contextvars.ContextVar[list[tuple[str, str]] | None] = contextvars.ContextVar("yolomix_choices", default=None)
+
+
+@contextmanager
+def choices() -> Iterator[list[tuple[str, str]]]:
+    """The operators that are called inside the block and the backends that run, in a list that grows.
+
+    >>> import torch
+    >>> from yolomix.ops import linear_attention
+    >>> q = torch.ones(1, 4, 2, 2)
+    >>> with choices() as ran:
+    ...     y = linear_attention(q, q, q, num_heads=1)
+    >>> ran
+    [('linear_attention', 'eager')]
+    """
+    ran = list[tuple[str, str]]()
+    token = _choices.set(ran)
+    try:
+        yield ran
+    finally:
+        _choices.reset(token)
+
+
+@constant_in_graphs
+def _note(op: str, backend: str) -> None:
+    ran = _choices.get()
+    if ran is not None:
+        ran.append((op, backend))
 
 
 _said: set[tuple[str, str, int]] = set()

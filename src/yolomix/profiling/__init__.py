@@ -1,1 +1,1 @@
-"""What a model costs."""
+"""What a model costs: operations by formula, latency and memory by one protocol. See :func:`yolomix.profile`."""

@@ -20,6 +20,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 from yolomix.ops import counting
 from yolomix.ops.selective_scan.counted import papers_operations
+from yolomix.profiling.layers import tensors
 
 SCANS = frozenset({"yolomix.counted_scan", "yolomix.counted_scan_backward"})
 # Operators of PyTorch that no count has: reductions and norms, pooling, resampling, sorting, moves, what makes tensors.
@@ -89,13 +90,21 @@ def count(model: nn.Module, shape: Sequence[int], backward: bool = False) -> dic
     Raises:
         RuntimeError: the model cannot run at that size.
     """
-    copied = on_meta(model).train(backward)
+    try:
+        return _counted(on_meta(model), shape, "meta", backward)
+    except (RuntimeError, NotImplementedError):  # a block that reads numbers, or calls what has no meta kernel
+        return _counted(copy.deepcopy(model).float().cpu(), shape, "cpu", backward)
+
+
+def _counted(model: nn.Module, shape: Sequence[int], device: str, backward: bool) -> dict[str, Operations]:
+    """Count while the model runs; it is the caller's copy."""
+    model.train(backward)
     counter = _Counter()
     with torch.set_grad_enabled(backward), counting(), _plain_attention(), counter.tracker, counter:
-        out = copied(torch.zeros(*shape, device="meta"))
+        out = model(torch.zeros(*shape, device=device))
         if backward:
-            torch.stack([t.float().sum() for t in _tensors(out) if t.requires_grad]).sum().backward()  # type: ignore[no-untyped-call]
-    return counter.by_name(type(copied).__name__)
+            torch.stack([t.float().sum() for t in tensors(out) if t.requires_grad]).sum().backward()  # type: ignore[no-untyped-call]
+    return counter.by_name(type(model).__name__)
 
 
 def on_meta(model: nn.Module) -> nn.Module:
@@ -197,15 +206,3 @@ def _plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in what a model returns."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)

@@ -1,0 +1,295 @@
+"""The numbers of a profile: of models, of their layers, as plain values and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from yolomix.profiling.latency import Latency
+from yolomix.profiling.operations import Operations
+from yolomix.records import Conditions
+from yolomix.showing import Shown
+from yolomix.surgery.table import table
+
+STAGES = ("backbone", "neck", "head")
+CONVENTION = (
+    "One multiply-add is two operations (half as many are MACs). Convolutions, matrix products and the recurrence of "
+    "scans count; elementwise operations, normalisation, pooling and moves do not."
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module of a model.
+
+    Attributes:
+        name: where it is in the model, ``4`` or, of a module inside a layer, ``4.cv1``.
+        module: its type.
+        stage: ``backbone``, ``neck`` or ``head``.
+        shapes: of its outputs, each (B, C, H, W) or another.
+        parameters: of the model as built.
+        operations: of a forward pass of one image, of the model as built.
+        training: of a forward and a backward pass of one image; 0 where it was not asked for.
+        latency: of the fused model; None where the module is not called.
+        share: of the times of all layers, 0 to 1.
+        memory: megabytes more than before that it holds at most.
+        backends: which backend ran, by operator.
+    """
+
+    name: str
+    module: str
+    stage: str
+    shapes: tuple[tuple[int, ...], ...]
+    parameters: int
+    operations: Operations
+    latency: Latency | None
+    share: float
+    memory: float
+    backends: Mapping[str, str]
+
+    @property
+    def depth(self) -> int:
+        """1 of a layer, 2 of a module inside one."""
+        return 2 if "." in self.name else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        shapes = [list(shape) for shape in self.shapes]
+        return {
+            "index": int(self.name.partition(".")[0]),
+            "name": self.name,
+            "module": self.module,
+            "stage": self.stage,
+            "shape": shapes[0] if len(shapes) == 1 else shapes,
+            "parameters": self.parameters,
+            "flops": self.operations.total,
+            "scan_flops": self.operations.scan,
+            "scan_flops_papers": self.operations.scan_papers,
+            "not_counted": sorted(self.operations.not_counted),
+            "latency_ms": None if self.latency is None else self.latency.to_dict(),
+            "share": self.share,
+            "memory_mb": self.memory,
+            "backend": dict(self.backends),
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class ModelProfile(Shown):
+    """What one model takes, at one image size and one batch.
+
+    Attributes:
+        model: its name.
+        imgsz: height and width of the images, in pixels.
+        batch: images at once, of latency and memory.
+        parameters: of the model as built; None of a file of another runtime, as are all counts.
+        operations: of a forward pass of one image, of the model as built.
+        flops_training: of a forward and a backward pass of one image.
+        fused_parameters: after ``fuse()``.
+        fused_flops: of one image, after ``fuse()``.
+        flops_ultralytics: what Ultralytics itself prints, with our scans in it.
+        latency: of the fused model for the batch; None where its outputs are not finite.
+        memory: megabytes of a forward pass of the batch.
+        memory_training: of a forward and a backward pass; None where it was not asked for.
+        layers: in order; modules inside a layer follow it.
+        conditions: where, with what and when.
+        remarks: what a reader has to know about these numbers.
+    """
+
+    model: str
+    imgsz: tuple[int, int]
+    batch: int
+    parameters: int | None
+    operations: Operations | None
+    flops_training: int | None
+    fused_parameters: int | None
+    fused_flops: int | None
+    flops_ultralytics: float | None
+    latency: Latency | None
+    memory: float | None
+    memory_training: float | None
+    layers: tuple[Layer, ...] | None
+    conditions: Conditions
+    remarks: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        operations = self.operations
+        return {
+            "model": self.model,
+            "imgsz": [*self.imgsz],
+            "batch": self.batch,
+            "parameters": self.parameters,
+            "flops": None if operations is None else operations.total,
+            "scan_flops": None if operations is None else operations.scan,
+            "scan_flops_papers": None if operations is None else operations.scan_papers,
+            "flops_training": self.flops_training,
+            "flops_ultralytics": self.flops_ultralytics,
+            "not_counted": None if operations is None else sorted(operations.not_counted),
+            "latency_ms": None if self.latency is None else self.latency.to_dict(),
+            "memory_mb": {"inference": self.memory, "training": self.memory_training},
+            "fused": {"parameters": self.fused_parameters, "flops": self.fused_flops},
+            "conditions": self.conditions.to_dict(),
+            "remarks": [*self.remarks],
+            "layers": None if self.layers is None else [layer.to_dict() for layer in self.layers],
+        }
+
+    def in_short(self) -> str:
+        """Parameters, operations and latency."""
+        words = [f"{self.model}, {self.imgsz[0]}x{self.imgsz[1]}"]
+        if self.parameters is not None and self.operations is not None:
+            words += [millions(self.parameters), f"{giga(self.operations.total)} GFLOPs"]
+        if self.latency is not None:
+            words.append(f"{self.latency.median:.1f} ms")
+        return ", ".join(words)
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """The cells of the table of layers, with a sum per stage and one of all."""
+        rows: list[tuple[str, ...]] = [("", "module", "output", "params", "GFLOPs", "scan", "ms", "%", "MB", "backend")]
+        layers = self.layers or ()
+        for stage in STAGES:
+            of_stage = [layer for layer in layers if layer.stage == stage]
+            rows += [_row(layer) for layer in of_stage]
+            if of_stage:
+                rows.append(_sum("=", stage, [layer for layer in of_stage if layer.depth == 1]))
+        if layers:
+            rows.append(_sum("=", "all", [layer for layer in layers if layer.depth == 1]))
+        return rows
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Name and value of what holds for the whole model."""
+        height, width = self.imgsz
+        rows = [("model", f"{self.model}, images of {height}x{width}, batch {self.batch}")]
+        if self.operations is not None and self.parameters is not None and self.fused_flops is not None:
+            o = self.operations
+            rows.append(("parameters", f"{self.parameters:,}; after fuse() {self.fused_parameters:,}"))
+            rows.append(
+                ("GFLOPs", f"{giga(o.total)} ({giga(o.total // 2)} GMACs); after fuse() {giga(self.fused_flops)}")
+            )
+            if o.scan:
+                rows.append(
+                    ("of scans", f"{giga(o.scan)}; in the papers' convention, 9 B L D N, {giga(o.scan_papers)}")
+                )
+            if self.flops_training is not None:
+                rows.append(("training", f"{giga(self.flops_training)} GFLOPs forward and backward"))
+            if self.flops_ultralytics:
+                rows.append(
+                    ("Ultralytics", f"prints {self.flops_ultralytics:.2f} GFLOPs: it also counts normalisation")
+                )
+            if o.not_counted:
+                rows.append(("not counted", ", ".join(sorted(o.not_counted))))
+        if self.latency is not None:
+            t = self.latency
+            rows.append(
+                ("ms", f"{t.median:.2f} (p20 {t.p20:.2f}, p95 {t.p95:.2f}), of the processor {t.cpu_median:.2f}")
+            )
+        if self.memory is not None:
+            training = "" if self.memory_training is None else f", training {self.memory_training:,.1f}"
+            rows.append(("MB", f"{self.memory:,.1f}{training}, of PyTorch's allocator"))
+        rows.append(("measured", self.conditions.in_short()))
+        rows += [("note", remark) for remark in self.remarks]
+        return rows
+
+
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
+    """The profiles of one or several models, measured in turns.
+
+    ``print`` it for the tables.
+
+    Attributes:
+        models: in the order in which they were given; every further batch is one more.
+    """
+
+    models: tuple[ModelProfile, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: a list ``models``."""
+        return {"models": [model.to_dict() for model in self.models]}
+
+    def in_short(self) -> str:
+        """That of every model."""
+        return "; ".join(model.in_short() for model in self.models)
+
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """The models side by side; ratios are those to the first."""
+        rows: list[tuple[str, ...]] = [("model", "batch", "params", "GFLOPs", "scan", "ms", "ratio", "images/s", "MB")]
+        first = self.models[0].latency
+        for model in self.models:
+            time, operations = model.latency, model.operations
+            ratio = f"{time.median / first.median:.2f}" if time and first else "-"
+            rows.append(
+                (
+                    model.model,
+                    str(model.batch),
+                    "-" if model.parameters is None else millions(model.parameters),
+                    "-" if operations is None else giga(operations.total),
+                    "-" if operations is None else giga(operations.scan),
+                    "-" if time is None else f"{time.median:.2f}",
+                    ratio,
+                    "-" if time is None else f"{1e3 * model.batch / time.median:.1f}",
+                    "-" if model.memory is None else f"{model.memory:,.1f}",
+                )
+            )
+        return rows
+
+    def __str__(self) -> str:
+        parts = []
+        for model in self.models:
+            if model.layers:
+                parts.append(table(model.as_rows()))
+            parts.append(table(model.facts()))
+        if len(self.models) > 1:
+            parts.append(table(self.as_rows()))
+        return "\n\n".join([*parts, CONVENTION])
+
+
+def giga(operations: int) -> str:
+    """Billions.
+
+    >>> giga(14_087_673_600), giga(0)
+    ('14.09', '-')
+    """
+    return f"{operations / 1e9:.2f}" if operations >= 5e6 else "-" if not operations else f"{operations / 1e9:.4f}"
+
+
+def millions(parameters: int) -> str:
+    """A number of parameters, short.
+
+    >>> millions(2_801_488), millions(464)
+    ('2.80 M', '464')
+    """
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else f"{parameters:,}"
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    shapes = ["x".join(map(str, shape[1:])) for shape in layer.shapes]
+    output = shapes[0] if len(shapes) == 1 else f"{len(shapes)} tensors" if shapes else "-"
+    return (
+        layer.name if layer.depth == 1 else f" {layer.name}",
+        layer.module,
+        output,
+        millions(layer.parameters),
+        giga(layer.operations.total),
+        giga(layer.operations.scan),
+        "-" if layer.latency is None else f"{layer.latency.median:.2f}",
+        f"{100 * layer.share:.0f}",
+        f"{layer.memory:.1f}",
+        ", ".join(dict.fromkeys(layer.backends.values())),
+    )
+
+
+def _sum(name: str, stage: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+    operations = sum((layer.operations for layer in layers), Operations())
+    return (
+        name,
+        stage,
+        "",
+        millions(sum(layer.parameters for layer in layers)),
+        giga(operations.total),
+        giga(operations.scan),
+        f"{sum(layer.latency.median for layer in layers if layer.latency):.2f}",
+        f"{100 * sum(layer.share for layer in layers):.0f}",
+        f"{max((layer.memory for layer in layers), default=0.0):.1f}",
+        "",
+    )
