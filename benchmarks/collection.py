@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.collection_classes import HEADS
+
 Rows = dict[str, dict[str, Any]]  # per file `parameters`, or `error`
 
 
@@ -46,6 +48,14 @@ def main() -> None:
         subprocess.run([sys.executable, *map(str, child)], env={**os.environ, **quiet, "PYTHONPATH": path}, check=True)
         results.append(read(out.read_text("utf-8")))
     print(report(*results))
+    print(report(*(_plain(rows, given.collection) for rows in results)).replace(" files", " files whose heads stay", 1))
+
+
+def _plain(rows: Rows, collection: Path) -> Rows:
+    """Without the files whose head :mod:`benchmarks.collection_classes` gives one of Ultralytics as a base."""
+    models = collection / "ultralytics" / "cfg" / "models"
+    pattern = re.compile(rf", ({'|'.join(HEADS)}), ?\[")
+    return {file: row for file, row in rows.items() if not pattern.search((models / file).read_text("utf-8", "ignore"))}
 
 
 def read(text: str) -> Rows:

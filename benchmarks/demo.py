@@ -21,10 +21,11 @@ from pathlib import Path
 
 from benchmarks import table
 from yolomix import demo
+from yolomix.cli.verbs import VERBS
 from yolomix.data import sample_dataset
 from yolomix.records import Conditions, Record
 
-EPOCHS = 15  # what `yolomix demo` does
+EPOCHS = VERBS["demo"].argument("epochs").default
 STOCK = """
 import sys
 from ultralytics import YOLO

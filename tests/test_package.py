@@ -34,7 +34,7 @@ FLOORS = {
     "editing": {"planning", "host", "surgery", "nn", "showing"},
     "hooks": {"files", "editing", "ops", "profiling", "transferring", "host", "surgery", "nn", "models", "data"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
-    "demo": {"files", "progress", "showing", "host", "records", "data", "ops"},
+    "demo": {"files", "progress", "profiling", "showing", "host", "records", "data", "ops"},
     "cli": {
         "progress",
         "profiling",

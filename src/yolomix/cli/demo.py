@@ -63,7 +63,7 @@ def _table(outcome: Outcome, seconds: float) -> Table:
 
 def _facts(outcome: Outcome) -> Table:
     conditions = outcome.record.conditions
-    training = f"training {outcome.training_seconds:.0f} s; GFLOPs counted by FlopCounterMode of PyTorch"
+    training = f"training {outcome.training_seconds:.0f} s"
     facts = {
         "threads": f"{conditions.threads}, {training}",
         "processor": f"{conditions.processor}, {conditions.processor.vector}",

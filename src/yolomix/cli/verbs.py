@@ -61,7 +61,7 @@ class Verb:
         """The value of every argument.
 
         >>> VERBS["demo"].parse(["seed=3"])
-        {'seed': 3, 'epochs': 15, 'out': 'runs/demo'}
+        {'seed': 3, 'epochs': 8, 'out': 'runs/demo'}
 
         Raises:
             UsageError: a word is none of the arguments, or a needed one is missing.
@@ -120,7 +120,7 @@ PLAN = Argument("plan", "true: only show what would change", SWITCH, default=Fal
 
 DEMO = (
     Argument("seed", "whole number, the seed of the initial weights and of the order of images", whole(0), default=0),
-    Argument("epochs", "passes over the sample dataset", whole(1), default=15),
+    Argument("epochs", "passes over the sample dataset", whole(1), default=8),
     Argument("out", "folder for the results", FOLDER, default="runs/demo"),
 )
 GRAFT = (
