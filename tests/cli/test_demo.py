@@ -57,7 +57,7 @@ def test_one_table(run, tmp_path, capsys):
     assert "threads    1, training 100 s" in text
     assert "processor  AMD EPYC (znver4, x86_64), AVX-512" in text
     assert "noise" not in text
-    assert (out / verb.LOG).read_text().endswith("noise of Ultralytics\n")  # after what it says when it is imported for the first time
+    assert (out / verb.LOG).read_text().endswith("noise of Ultralytics\n")  # it greets before, if it is imported now
 
 
 def test_the_first_line_comes_before_anything_slow_is_loaded(tmp_path):
