@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test lint types tests oldest faults package clean help
 help:
-	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 4 minutes on two cores)"
+	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 3 minutes on two cores)"
 	@echo "make faults damaged input, full disks, kills and other packages, on purpose, for MINUTES=10 (docs/reliability.md)"
 	@echo "make package  build wheel and sdist, and try each in a fresh environment (PyTorch is installed once more: 7 GB)"
 	@echo "make test   lint, types, the whole test suite, and the tests of the hooks on the oldest supported Ultralytics"

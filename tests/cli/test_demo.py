@@ -78,7 +78,7 @@ main(["demo", "out=demo"])
 
 def test_json_for_programs(run, tmp_path, capsys):
     assert main(["demo", f"out={tmp_path}", "--json"]) == DONE
-    assert run == [(tmp_path, 0, 8)]
+    assert run == [(tmp_path, 0, 9)]
     found = json.loads(capsys.readouterr().out)
     assert found["verb"] == "demo"
     assert found["metrics"] == METRICS
