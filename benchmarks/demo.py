@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -74,7 +75,7 @@ def taken(command: list[str], **variables: str) -> Taken:
         out.seek(0)
         if status:
             raise RuntimeError(f"{command} ended with status {status}\n{out.read()}")
-        gaps = [after - before for before, after in zip(moments, [*moments[1:], ended], strict=True)]
+        gaps = [after - before for before, after in itertools.pairwise([*moments, ended])]
         first = moments[0] - started if moments else ended - started
         return Taken(out.read(), ended - started, usage.ru_utime + usage.ru_stime, first, max(gaps, default=0.0))
 
