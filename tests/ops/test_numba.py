@@ -110,3 +110,34 @@ def test_an_operator_s_schema_is_that_of_its_values():
         arguments = operator._schema.arguments
         assert [argument.name for argument in arguments] == list(value._fields)
         assert not any(argument.alias_info for argument in arguments), "nothing is changed in place"
+
+
+ANEW = """
+import importlib, sys
+import torch
+
+def computed():
+    ops = importlib.import_module("yolomix.ops")
+    found = []
+    for folder in ("ss2d", "selective_scan"):
+        package = importlib.import_module(f"yolomix.ops.{folder}")
+        example = importlib.import_module(f"yolomix.ops.{folder}.example")
+        torch.manual_seed(0)
+        inputs = example.inputs("cpu")
+        x = inputs[0].detach().requires_grad_()
+        out = package.OPERATOR(type(inputs)(x, *inputs[1:]), "numba")
+        out = out if isinstance(out, torch.Tensor) else out[0]
+        out.sum().backward()
+        found += [out.detach(), x.grad]
+    return found
+
+want = computed()
+for name in [name for name in sys.modules if name.split(".")[0] == "yolomix"]:
+    del sys.modules[name]
+for got, wanted in zip(computed(), want, strict=True):
+    assert torch.equal(got, wanted)
+"""
+
+
+def test_a_package_that_is_forgotten_and_imported_anew_computes_as_before(python):
+    python(ANEW)

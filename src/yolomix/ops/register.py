@@ -13,12 +13,18 @@ _SCHEMA_TYPES = {Tensor: "Tensor", Tensor | None: "Tensor?", bool: "bool"}
 
 
 def operator(
-    name: str, kinds: Sequence[type[Any]], run: Callable[..., Any], fake: Callable[..., Any], outputs: int
+    name: str,
+    kinds: Sequence[type[Any]],
+    run: Callable[..., Any],
+    fake: Callable[..., Any],
+    outputs: int,
+    gradient: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
 ) -> OpOverload:
     """The operator ``yolomix::name`` on CPU. It changes none of its arguments.
 
     ``torch.library.custom_op`` does the same and imports the whole compiler (one second) at the first call; this does
-    not.
+    not. PyTorch keeps an operator for the life of the process, and it its functions: where the module that makes it is
+    imported anew, the operator that is there serves on.
 
     Args:
         name: the operator's name.
@@ -26,11 +32,18 @@ def operator(
         run: computes the outputs, of one value of each kind.
         fake: makes outputs of the right shape, type and strides without computing them, of the same values.
         outputs: how many tensors both return.
+        gradient: the backward function, and the one that keeps what it needs; as ``torch.library.register_autograd``
+            takes them.
     """
+    if hasattr(torch.ops.yolomix, name):
+        found: OpOverload = getattr(torch.ops.yolomix, name).default
+        return found
     qualified = f"yolomix::{name}"
     torch.library.define(qualified, schema(kinds, outputs))
     torch.library.impl(qualified, "cpu", lambda *args: run(*_values(kinds, args)))
     torch.library.register_fake(qualified, lambda *args: fake(*_values(kinds, args)))
+    if gradient is not None:
+        torch.library.register_autograd(qualified, gradient[0], setup_context=gradient[1])
     overload: OpOverload = getattr(torch.ops.yolomix, name).default
     return overload
 

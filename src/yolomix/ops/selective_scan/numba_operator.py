@@ -224,11 +224,17 @@ def _differentiate(ctx: Any, out_grad: Tensor | None, last_grad: Tensor | None, 
     return *found, None, None
 
 
-scan_op = operator("selective_scan_numba", [ScanKernelInputs], _forward, _forward_fake, outputs=4)
+scan_op = operator(
+    "selective_scan_numba",
+    [ScanKernelInputs],
+    _forward,
+    _forward_fake,
+    outputs=4,
+    gradient=(_differentiate, _save_for_backward),
+)
 scan_backward_op = operator(
     "selective_scan_numba_backward", [ScanKernelInputs, _ScanBackwardInputs], _backward, _backward_fake, outputs=8
 )
-torch.library.register_autograd("yolomix::selective_scan_numba", _differentiate, setup_context=_save_for_backward)
 
 
 def _sizes(scan: ScanKernelInputs) -> ScanSizes:

@@ -107,11 +107,12 @@ def _differentiate(ctx: Any, out_grad: Tensor, *_: Any) -> tuple[Tensor | None, 
     return *scan_backward_op(*scan, *_SS2DBackwardInputs(out_grad, checkpoints)), None
 
 
-scan_op = operator("ss2d_numba", [SS2DKernelInputs], _forward, _forward_fake, outputs=2)
+scan_op = operator(
+    "ss2d_numba", [SS2DKernelInputs], _forward, _forward_fake, outputs=2, gradient=(_differentiate, _save_for_backward)
+)
 scan_backward_op = operator(
     "ss2d_numba_backward", [SS2DKernelInputs, _SS2DBackwardInputs], _backward, _backward_fake, outputs=6
 )
-torch.library.register_autograd("yolomix::ss2d_numba", _differentiate, setup_context=_save_for_backward)
 
 
 def _sizes(scan: SS2DKernelInputs, split_channels: bool) -> SS2DSizes:
