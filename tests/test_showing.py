@@ -14,6 +14,9 @@ from tests.test_records import CONDITIONS
 from tests.tiny import description
 from yolomix import ops
 from yolomix.planning import EditedModel
+from yolomix.profiling.latency import Latency
+from yolomix.profiling.operations import Operations
+from yolomix.profiling.values import Layer, ModelProfile, Profile
 from yolomix.showing import LENGTH, Shown
 from yolomix.surgery.report import Fate, Outcome, Report
 
@@ -22,6 +25,12 @@ REPORT = Report(
     "a.pt", "<b>.yaml", (Outcome("model.0.weight", 0, "Conv", Fate.COPIED, 432), TENSOR), 2, classes=(80, 3)
 )
 CHANGE = yolomix.edit(description()).insert("MLLABlock", "p3", [4])
+
+LAYER = Layer("0", "Conv", "head", ((1, 8, 4, 4),), 464, Operations(7_000_000), None, 1.0, 0.5, {})
+PROFILED = ModelProfile(
+    "a.yaml", (64, 96), 1, 464, Operations(7_000_000), 21_000_000, 448, 7_000_000, 0.01, Latency(2.0, 1.9, 2.1, 2.0),
+    1.0, None, (LAYER,), CONDITIONS,
+)  # fmt: skip
 
 VALUES: dict[str, Callable[[], Shown]] = {
     "<ModelEdit model-mllablock: .plan() shows what changes, .apply() writes it>": lambda: CHANGE,
@@ -38,6 +47,8 @@ VALUES: dict[str, Callable[[], Shown]] = {
     "<Status halo_attention eager on any: runs>": lambda: ops.backends()[0],
     "<Record metrics/mAP50(B) 0.6123, metrics/mAP50-95(B) 0.4>": lambda: OUTCOME.record,
     "<Conditions cpu, 1 thread, AMD EPYC (znver4, x86_64), 2026-11-20>": lambda: CONDITIONS,
+    "<ModelProfile a.yaml, 64x96, 464, 0.01 GFLOPs, 2.0 ms>": lambda: PROFILED,
+    "<Profile a.yaml, 64x96, 464, 0.01 GFLOPs, 2.0 ms>": lambda: Profile((PROFILED,)),
     "<Processor AMD EPYC (znver4, x86_64), AVX-512>": lambda: CONDITIONS.processor,
 }
 
