@@ -28,8 +28,8 @@ CHANGE = yolomix.edit(description()).insert("MLLABlock", "p3", [4])
 
 LAYER = Layer("0", "Conv", "head", ((1, 8, 4, 4),), 464, Operations(7_000_000), None, 1.0, 0.5, {})
 PROFILED = ModelProfile(
-    "a.yaml", (64, 96), 1, 464, Operations(7_000_000), 21_000_000, 448, 7_000_000, 0.01, Latency(2.0, 1.9, 2.1, 2.0),
-    1.0, None, (LAYER,), CONDITIONS,
+    "a.yaml", (64, 96), 1, Latency(2.0, 1.9, 2.1, 2.0), CONDITIONS, parameters=464, operations=Operations(7_000_000),
+    fused_flops=7_000_000, layers=(LAYER,),
 )  # fmt: skip
 
 VALUES: dict[str, Callable[[], Shown]] = {

@@ -58,7 +58,8 @@ def _lines(what: str) -> Iterator[Progress]:
 
     def _say() -> None:
         with suppress(OSError, ValueError):  # nobody reads it any more, and the job goes on
-            print(f"{time.monotonic() - started:4.0f} s  {state[0]}", file=stream, flush=True)
+            stream.write(f"{time.monotonic() - started:4.0f} s  {state[0]}\n")
+            stream.flush()
 
     def _go_on() -> None:
         while not over.wait(INTERVAL):

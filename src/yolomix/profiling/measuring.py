@@ -101,14 +101,9 @@ def _of(
     depth: int,
 ) -> ModelProfile:
     remarks = [NOT_FINITE] if latency is None else [BUSY] if latency.is_busy else []
-    conditions = Conditions.here("cpu" if device == "cpu" else "cuda")
+    conditions = Conditions.here(device.partition(":")[0])
     if subject.module is None or subject.fused is None:
-        nothing: tuple[None, ...] = (None,) * 6
-        parameters, operations, training, fused_parameters, fused_flops, printed = nothing
-        return ModelProfile(
-            subject.name, size, images, parameters, operations, training, fused_parameters, fused_flops, printed,
-            latency, None, None, None, conditions, (*remarks, EXPORTED),
-        )  # fmt: skip
+        return ModelProfile(subject.name, size, images, latency, conditions, (*remarks, EXPORTED))
     module, fused = subject.module, subject.fused
     shape = (1, subject.channels, *size)
     forward = count(module, shape)
@@ -141,7 +136,7 @@ def _of(
 
 def _layers(
     module: Any, fused: Any, x: Tensor, forward: Mapping[str, Operations], device: str, depth: int
-) -> tuple[tuple[Layer, ...], float]:
+) -> tuple[tuple[Layer, ...], float | None]:
     """Every layer, with the modules inside where they are wanted; and the memory of a whole pass."""
     owners = Counter(id(child) for module in fused.modules() for child in module.children())  # some share an activation
     looked_at: dict[str, nn.Module] = {}
@@ -154,7 +149,7 @@ def _layers(
             for _ in range(PASSES):
                 fused(x)
         with watched(looked_at, device) as seen:
-            changes = memory.changes(partial(fused, x)) if device == "cpu" else []
+            changes = memory.changes(partial(fused, x)) if device == "cpu" else None
     all_of_them = sum(_median(timed[str(i)]) for i in range(len(fused.model))) or 1.0
     layers = []
     for name, inside in looked_at.items():
@@ -171,11 +166,11 @@ def _layers(
                 operations=forward.get(f"model.{name}", Operations()),
                 latency=timed[name].latency,
                 share=_median(timed[name]) / all_of_them,
-                memory=max((memory.highest(changes, *span) for span in spans), default=0.0),
+                memory=None if changes is None else max((memory.highest(changes, *s) for s in spans), default=0.0),
                 backends=timed[name].backends,
             )
         )
-    held = memory.highest(changes) if device == "cpu" else memory.peak(partial(_inferred, fused, x), device)
+    held = memory.peak(partial(_inferred, fused, x), device) if changes is None else memory.highest(changes)
     return tuple(layers), held
 
 

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 Change = tuple[int, int]  # nanoseconds since 1970, and bytes that are allocated, or released where negative
 
 
-def peak(call: Callable[[], object], device: str = "cpu") -> float:
+def peak(call: Callable[[], object], device: str = "cpu") -> float | None:
     """Megabytes that PyTorch allocates in a call and holds at once, at most; what was there before is not in it.
 
     >>> peak(lambda: torch.zeros(1_000_000)) >= 4.0
@@ -19,10 +19,12 @@ def peak(call: Callable[[], object], device: str = "cpu") -> float:
 
     Args:
         call: what allocates.
-        device: where; memory of a GPU is its allocator's.
+        device: where; memory of a CUDA GPU is its allocator's, and None is that of a device which does not tell it.
     """
     if device == "cpu":
         return highest(changes(call))
+    if not device.startswith("cuda"):
+        return None
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from yolomix.profiling.latency import Latency
@@ -33,7 +33,7 @@ class Layer:
         training: of a forward and a backward pass of one image; 0 where it was not asked for.
         latency: of the fused model; None where the module is not called.
         share: of the times of all layers, 0 to 1.
-        memory: megabytes more than before that it holds at most.
+        memory: megabytes more than before that it holds at most; None where only the whole is known, on a GPU.
         backends: which backend ran, by operator.
     """
 
@@ -45,7 +45,7 @@ class Layer:
     operations: Operations
     latency: Latency | None
     share: float
-    memory: float
+    memory: float | None
     backends: Mapping[str, str]
 
     @property
@@ -82,35 +82,35 @@ class ModelProfile(Shown):
         model: its name.
         imgsz: height and width of the images, in pixels.
         batch: images at once, of latency and memory.
+        latency: of the fused model for the batch; None where its outputs are not finite.
+        conditions: where, with what and when.
+        remarks: what a reader has to know about these numbers.
         parameters: of the model as built; None of a file of another runtime, as are all counts.
         operations: of a forward pass of one image, of the model as built.
         flops_training: of a forward and a backward pass of one image.
         fused_parameters: after ``fuse()``.
         fused_flops: of one image, after ``fuse()``.
         flops_ultralytics: what Ultralytics itself prints, with our scans in it.
-        latency: of the fused model for the batch; None where its outputs are not finite.
         memory: megabytes of a forward pass of the batch.
         memory_training: of a forward and a backward pass; None where it was not asked for.
         layers: in order; modules inside a layer follow it.
-        conditions: where, with what and when.
-        remarks: what a reader has to know about these numbers.
     """
 
     model: str
     imgsz: tuple[int, int]
     batch: int
-    parameters: int | None
-    operations: Operations | None
-    flops_training: int | None
-    fused_parameters: int | None
-    fused_flops: int | None
-    flops_ultralytics: float | None
     latency: Latency | None
-    memory: float | None
-    memory_training: float | None
-    layers: tuple[Layer, ...] | None
     conditions: Conditions
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
+    parameters: int | None = None
+    operations: Operations | None = None
+    flops_training: int | None = None
+    fused_parameters: int | None = None
+    fused_flops: int | None = None
+    flops_ultralytics: float | None = None
+    memory: float | None = None
+    memory_training: float | None = None
+    layers: tuple[Layer, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -274,13 +274,14 @@ def _row(layer: Layer) -> tuple[str, ...]:
         giga(layer.operations.scan),
         "-" if layer.latency is None else f"{layer.latency.median:.2f}",
         f"{100 * layer.share:.0f}",
-        f"{layer.memory:.1f}",
+        "-" if layer.memory is None else f"{layer.memory:.1f}",
         ", ".join(dict.fromkeys(layer.backends.values())),
     )
 
 
 def _sum(name: str, stage: str, layers: Sequence[Layer]) -> tuple[str, ...]:
     operations = sum((layer.operations for layer in layers), Operations())
+    held = [layer.memory for layer in layers if layer.memory is not None]
     return (
         name,
         stage,
@@ -290,6 +291,6 @@ def _sum(name: str, stage: str, layers: Sequence[Layer]) -> tuple[str, ...]:
         giga(operations.scan),
         f"{sum(layer.latency.median for layer in layers if layer.latency):.2f}",
         f"{100 * sum(layer.share for layer in layers):.0f}",
-        f"{max((layer.memory for layer in layers), default=0.0):.1f}",
+        f"{max(held):.1f}" if held else "-",
         "",
     )
