@@ -14,10 +14,11 @@ export YOLO_AUTOINSTALL ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types tests oldest faults package clean help
+.PHONY: demo test lint types tests oldest faults benchmark-zoo package clean help
 help:
 	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 3 minutes on two cores)"
 	@echo "make faults damaged input, full disks, kills and other packages, on purpose, for MINUTES=10 (docs/reliability.md)"
+	@echo "make benchmark-zoo  what every packaged model takes beside its stock model (docs/models.md); 10 minutes, quiet"
 	@echo "make package  build wheel and sdist, and try each in a fresh environment (PyTorch is installed once more: 7 GB)"
 	@echo "make test   lint, types, the whole test suite, and the tests of the hooks on the oldest supported Ultralytics"
 
@@ -49,6 +50,9 @@ oldest: $(OLDEST)/.ready
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults $(KINDS) --minutes $${MINUTES:-10} --seed $${SEED:-0} $(if $(PLANT),--plant $(PLANT))
+
+benchmark-zoo: $(READY)
+	$(BIN)/python -m benchmarks.zoo --threads $${THREADS:-1} --scales $${SCALES:-first}
 
 package: $(READY)
 	$(BIN)/python -m tests.package

@@ -1,15 +1,19 @@
-"""The README's speed table, made from the measured rows: ``python -m benchmarks.readme`` writes it anew."""
+"""The tables of README and docs/models.md, made from the measured rows: ``python -m benchmarks.readme`` writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import table
+from benchmarks import table, zoo
+from yolomix.models import Model
+from yolomix.profiling.values import giga, millions
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- speed: python -m benchmarks.readme -->\n", "<!-- /speed -->\n"
+ROOT = Path(__file__).parents[1]
+README, MODELS = ROOT / "README.md", ROOT / "docs" / "models.md"
 # Whose rows the README shows. They are older than the column that says the vector width.
 MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
+ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
     ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
@@ -27,8 +31,8 @@ def file(name: str) -> Path:
     return table.RESULTS / f"{name}-{MACHINE}.csv"
 
 
-def text() -> str:
-    """The table with its conditions, from the files of ``MACHINE``."""
+def speed() -> str:
+    """The table of scans with its conditions, from the files of ``MACHINE``."""
     ops, models = table.read(file("ops")), table.read(file("models"))
     ours = models["mamba-yolo-t", "1 x 640", "float32", "1", "eval", "auto"]
     stock = models["yolov8s", "1 x 640", "float32", "1", "eval", "auto"]
@@ -54,10 +58,85 @@ def text() -> str:
     )
 
 
-def written(readme: str) -> str:
-    """The README with the table of today's rows between its two marks."""
-    before, _, rest = readme.partition(BEGIN)
-    return before + BEGIN + text() + END + rest.partition(END)[2]
+def models() -> str:
+    """Every packaged model at its smallest scale, beside its stock model."""
+    rows = zoo.read(ZOO)
+    lines = [
+        "| name | what it is | scales | parameters | GFLOPs | of them scans | ms | of its stock model | MB |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for model in zoo.zoo().values():
+        row = rows[model.typed(next(iter(model.parameters)))]
+        stock = row["stock"].removesuffix(".yaml")
+        lines.append(
+            f"| `{row['model']}` | {model.about} | {' '.join(model.parameters)} | {_counts(row)} | "
+            f"{float(row['cpu_ms']):.0f} | {float(row['ratio']):.2f} x {stock} | {float(row['memory_mb']):.0f} |"
+        )
+    return "\n".join([*lines, "", *_conditions(rows, "docs/profile.md"), ""])
+
+
+def scales() -> str:
+    """Every packaged model at every scale: what can be counted, and what was measured."""
+    rows = zoo.read(ZOO)
+    lines = []
+    for model in zoo.zoo().values():
+        lines += [f"### {model.name}", "", _about(model), "", *_scales(model, rows), ""]
+    return "\n".join([*_conditions(rows, "profile.md"), "", *lines])
+
+
+def _scales(model: Model, rows: zoo.Rows) -> list[str]:
+    lines = [
+        "| name | parameters | GFLOPs | of them scans | stock model | parameters | GFLOPs | ms | stock ms | ratio |",
+        "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for scale in model.parameters:
+        row = rows[model.typed(scale)]
+        times = " | | "  # not measured at this scale
+        if row["cpu_ms"]:
+            times = f"{float(row['cpu_ms']):.0f} | {float(row['stock_cpu_ms']):.0f} | {float(row['ratio']):.2f}"
+        stock = f"`{row['stock']}` | {millions(int(row['stock_parameters']))} | {giga(int(row['stock_flops']))}"
+        lines.append(f"| `{row['model']}` | {_counts(row)} | {stock} | {times} |")
+    return lines
+
+
+def _about(model: Model) -> str:
+    size = zoo.side(model)
+    return f"{model.about}. Images of {size}x{size}; `yolomix models {model.name}` says more."
+
+
+def _counts(row: dict[str, str]) -> str:
+    return f"{millions(int(row['parameters']))} | {giga(int(row['flops']))} | {giga(int(row['scan_flops']))}"
+
+
+def _conditions(rows: zoo.Rows, page: str) -> list[str]:
+    here = next(iter(rows.values()))
+    pytorch = here["torch"].split("+")[0]
+    return [
+        "Counts are of one image. Milliseconds and ratios are CPU time, medians, in turns with the stock model, on one",
+        f"thread of an {here['machine']} with {here['vector']}, a virtual machine; PyTorch {pytorch}, Numba",
+        f"{here['numba']}, Ultralytics {here['ultralytics']}, {here['date']}: `make benchmark-zoo`.",
+        f"What every number is: [{page}]({page}).",
+    ]
+
+
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
+    "speed": (README, speed),
+    "models": (README, models),
+    "scales": (MODELS, scales),
+}
+
+
+def written(page: str, part: str) -> str:
+    """The text of a page with today's rows between the two marks of a part.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    begin, end = f"<!-- {part}: python -m benchmarks.readme -->\n", f"<!-- /{part} -->\n"
+    before, found, rest = page.partition(begin)
+    if not found:
+        raise ValueError(f"no {begin.strip()} in the page")
+    return before + begin + PARTS[part][1]() + end + rest.partition(end)[2]
 
 
 def _line(ops: Rows, label: str, what: str, backend: str) -> str:
@@ -73,4 +152,5 @@ def _ms(row: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for part, (path, _) in PARTS.items():
+        path.write_text(written(path.read_text(encoding="utf-8"), part), encoding="utf-8")

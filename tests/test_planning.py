@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import ultralytics
 
 import yolomix
 from tests.tiny import description
+from yolomix import planning
 from yolomix.host import weights
 from yolomix.planning import EditedModel
+from yolomix.profiling import latency, measuring
 from yolomix.surgery.report import Fate, Outcome, Report
 
 
@@ -28,7 +31,17 @@ def test_values_for_programs_are_json() -> None:
     plan = yolomix.edit(description()).insert("MLLABlock", "p3", [4]).remove(6).plan()
     found = plan.to_dict()
     assert json.loads(json.dumps(found)) == found
-    assert [*found] == ["base", "steps", "parameters", "parameters_added", "kept", "tensors"]
+    assert [*found] == [
+        "base",
+        "steps",
+        "parameters",
+        "parameters_added",
+        "kept",
+        "tensors",
+        "imgsz",
+        "costs",
+        "measured",
+    ]
     assert found["base"] == "model"
     assert [(s["old"], s["new"], s["change"]) for s in found["steps"]][4:] == [
         (4, 4, ""),
@@ -44,10 +57,60 @@ def test_values_for_programs_are_json() -> None:
 def test_the_table_says_what_changes_and_what_is_sure_to_be_kept() -> None:
     change = yolomix.edit(description())
     same, more, fewer = change.plan(), change.wrap("MLLABlock", 4).plan(), change.repeats(4, 1).plan()
-    assert str(same).splitlines()[-1].startswith("model: 0 of 8 layers change, no parameters on ")
-    assert str(same).splitlines()[-1].endswith(f"; {same.tensors} of {same.tensors} tensors keep their weights")
+    assert str(same).splitlines()[-2].startswith("model: 0 of 8 layers change, no parameters on ")
+    assert str(same).splitlines()[-2].endswith(f"; {same.tensors} of {same.tensors} tensors keep their weights")
     assert str(more).splitlines()[5].split()[:6] == ["4", "4", "wrapped", "C2PSAMLLA", "+", "ZeroGate"]
     assert f"; at least {fewer.kept} of {fewer.tensors} tensors keep" in str(fewer)
+
+
+def test_what_a_graft_costs_stands_in_its_plan() -> None:
+    change = yolomix.edit(description())
+    plan = change.insert("VSSBlock", "p3").plan(imgsz=(64, 96))
+    before, after = plan.costs
+    assert before == change.plan(imgsz=(64, 96)).costs[1]
+    assert after.parameters - before.parameters == plan.parameters_added
+    profiled = yolomix.profile(weights.from_rows(plan.graph.model), imgsz=(64, 96)).models[0]
+    assert after.operations == profiled.operations
+    assert after.operations.scan > before.operations.scan == 0
+    words = str(plan).splitlines()[-1]
+    assert words.endswith(" of them in scans, for an image of 64x96")
+    assert plan.to_dict()["costs"][1]["flops"] == after.operations.total
+    assert plan.to_dict()["measured"] is None
+
+
+def test_a_plan_counts_without_a_trace_in_the_random_state() -> None:
+    plan = yolomix.edit(description()).insert("MLLABlock", "p3", [4]).plan()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    assert plan.costs is not None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_base_and_result_are_timed_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items():
+        monkeypatch.setattr(latency, name, value)
+    monkeypatch.setattr(measuring, "PASSES", 1)
+    plan = yolomix.edit(description()).insert("MLLABlock", "p3", [4]).plan(imgsz=64, profile=True)
+    names = [model["model"] for model in plan.to_dict()["measured"]["models"]]
+    assert names == ["model", "model-mllablock"]
+    line = str(plan).splitlines()[-1]
+    assert re.match(r"[\d.]+ ms become [\d.]+, [\d.]+ times as long \(cpu, ", line), line
+
+
+def test_a_model_that_cannot_be_counted_at_that_size_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(planning, "cost_of", refuse)
+    plan = yolomix.edit(description()).plan(imgsz=32)
+    assert str(plan).splitlines()[-1] == "GFLOPs: this model cannot be counted on an image of 32x32"
+    assert plan.to_dict()["costs"] is None
+
+
+@pytest.mark.parametrize("imgsz", [0, (1, 2, 3), "640"])
+def test_an_image_size_that_is_none_is_refused_before_anything_is_built(imgsz: object) -> None:
+    with pytest.raises(ValueError, match="imgsz is one number of pixels, or height and width, as in 480,640; got"):
+        yolomix.edit(description()).plan(imgsz=imgsz)
 
 
 def test_a_model_yaml_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

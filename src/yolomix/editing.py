@@ -13,6 +13,7 @@ from yolomix.host.survey import survey, with_scale
 from yolomix.nn import origins
 from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
+from yolomix.profiling.costs import image_size
 from yolomix.showing import Shown
 from yolomix.surgery import csp, grammar, insertion, steps
 from yolomix.surgery.graph import Graph, Layer, Row, arguments
@@ -158,17 +159,23 @@ class ModelEdit(Shown):
             graph = graph.replace(graph.position(index), [source, n, module, args])
         return self._edited(graph)
 
-    def plan(self) -> Plan:
+    def plan(self, imgsz: int | Sequence[int] = 640, profile: bool = False) -> Plan:
         """What would change, without changing anything; ``print`` it for a table.
+
+        Args:
+            imgsz: height and width in pixels, or one number for both, of the image whose GFLOPs are counted.
+            profile: also time base and result, in turns, on the CPU.
 
         Raises:
             ValueError: the edited model cannot be built, or a layer of the base would give other channels or another
                 stride.
         """
+        size = image_size(imgsz)
         layers = survey(self.graph.model, partial=True)
         rows = [*self.base.model["backbone"], *self.base.model["head"]]
         changes = steps.compare(self.graph, self.base.layers, rows, layers)
-        return Plan(self.base, self.graph, layers, changes, self.suffix)
+        plan = Plan(self.base, self.graph, layers, changes, self.suffix, size)
+        return plan.timed() if profile else plan
 
     def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
         """Plan it and write it: what :meth:`plan` and then :meth:`yolomix.planning.Plan.apply` do.

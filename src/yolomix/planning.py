@@ -6,13 +6,17 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from yolomix import files, transferring
 from yolomix._version import __version__
 from yolomix.host import names, weights
+from yolomix.profiling import measuring
+from yolomix.profiling.costs import Cost, cost_of
+from yolomix.profiling.values import Profile, giga
 from yolomix.showing import Shown
 from yolomix.surgery import yamlfile
 from yolomix.surgery.graph import Graph, Layer
@@ -89,6 +93,7 @@ class Plan(Shown):
       -    1  new  ZeroGate MLLABlock        16       2      +4,208
       1    2       Detect                     -       -
     model: 1 of 3 layers change, +4,208 parameters on 55,682; 35 of 35 tensors keep their weights
+    11.33 GFLOPs become 12.16, for an image of 640x640
 
     Attributes:
         base: the model that is edited.
@@ -96,6 +101,8 @@ class Plan(Shown):
         layers: its layers after the edit.
         steps: one per layer, in the order of the edited model.
         suffix: what the name of the edited model adds to the base's.
+        imgsz: height and width of the images that GFLOPs and times are of, in pixels.
+        measured: base and result, timed in turns; None where that was not asked for.
     """
 
     base: Base
@@ -103,6 +110,8 @@ class Plan(Shown):
     layers: tuple[Layer, ...]
     steps: tuple[Step, ...]
     suffix: str
+    imgsz: tuple[int, int] = (640, 640)
+    measured: Profile | None = None
 
     @property
     def parameters(self) -> int:
@@ -127,8 +136,30 @@ class Plan(Shown):
         """
         return sum(step.tensors_kept for step in self.steps)
 
+    @cached_property
+    def costs(self) -> tuple[Cost, Cost] | None:
+        """What base and result take for one image; None where a model of that kind cannot be counted at that size."""
+        try:
+            before, after = (cost_of(weights.from_rows(m), self.imgsz) for m in (self.base.model, self.graph.model))
+        except (RuntimeError, NotImplementedError) as error:
+            LOGGER.debug("%s: not counted", self.base.name, exc_info=error)
+            return None
+        return before, after
+
+    def timed(self) -> Plan:
+        """The same with base and result measured in turns on the CPU, see :func:`yolomix.profile`.
+
+        Raises:
+            ValueError: one of them cannot run at that size.
+        """
+        before, after = (weights.from_rows(model) for model in (self.base.model, self.graph.model))
+        found = measuring.profile(before, self.imgsz, against=[after])
+        named = zip(found.models, (self.base.name, self.base.name + self.suffix), strict=True)
+        return replace(self, measured=Profile(tuple(replace(model, model=name) for model, name in named)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a program."""
+        costs = None if self.costs is None else [cost.to_dict() for cost in self.costs]
         return {
             "base": self.base.name,
             "steps": [step.to_dict() for step in self.steps],
@@ -136,6 +167,9 @@ class Plan(Shown):
             "parameters_added": self.parameters_added,
             "kept": self.kept,
             "tensors": self.tensors,
+            "imgsz": [*self.imgsz],
+            "costs": costs,
+            "measured": None if self.measured is None else self.measured.to_dict(),
         }
 
     def in_short(self) -> str:
@@ -156,8 +190,24 @@ class Plan(Shown):
             weights_kept = f"at least {weights_kept}"
         return f"{self.in_short()} on {self.parameters:,}; {weights_kept}"
 
+    @property
+    def cost(self) -> str:
+        """GFLOPs before and after in one line; with a measurement also milliseconds in one more."""
+        size = "x".join(map(str, self.imgsz))
+        if self.costs is None:
+            return f"GFLOPs: this model cannot be counted on an image of {size}"
+        before, after = (cost.operations for cost in self.costs)
+        scans = f", {giga(after.scan)} of them in scans" if after.scan else ""
+        lines = [f"{giga(before.total)} GFLOPs become {giga(after.total)}{scans}, for an image of {size}"]
+        uncounted = ", ".join(sorted(before.not_counted | after.not_counted))
+        if uncounted:
+            lines[0] += f"; not counted: {uncounted}"
+        if self.measured is not None:
+            lines.append(self.measured.compared())
+        return "\n".join(lines)
+
     def __str__(self) -> str:
-        return f"{table(self.as_rows())}\n{self.summary}"
+        return f"{table(self.as_rows())}\n{self.summary}\n{self.cost}"
 
     def apply(self, save: str | Path | None = None, seed: int = 0) -> EditedModel:
         """Write the model: a YAML, and from a checkpoint also a .pt that has the weights in it, and a report.

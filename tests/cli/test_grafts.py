@@ -10,6 +10,7 @@ import torch
 
 from yolomix.cli import DONE, FAILED, USAGE, main
 from yolomix.host import weights
+from yolomix.profiling import latency
 
 V8 = "model=yolov8n.yaml"
 
@@ -39,7 +40,8 @@ def test_a_plan_writes_nothing(stock: Path, tensors: int, capsys: pytest.Capture
     assert "ZeroGate HaloAttention" in out.splitlines()[6]
     told = " ".join(out.split())  # wrapped to the width of the terminal
     assert "2 of 25 layers change, +657,792 parameters on " in told
-    assert told.endswith(f"; {tensors} of {tensors} tensors keep their weights")
+    assert f"; {tensors} of {tensors} tensors keep their weights " in told
+    assert told.endswith(" GFLOPs become 11.13, for an image of 640x640")
     assert [p.name for p in stock.parent.iterdir()] == ["stock.pt"]
 
 
@@ -81,6 +83,19 @@ def test_edits(stock: Path, tensors: int, capsys) -> None:
     changes = {row["old"]: row["change"] for row in found["steps"] if row["change"]}
     assert changes == {4: "changed", 9: "gone", 12: "changed", 15: "changed", 18: "changed", 21: "changed"}
     assert found["kept"] < found["tensors"] == tensors
+
+
+def test_a_plan_for_another_size_and_timed(stock: Path, capsys, monkeypatch) -> None:
+    for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items():
+        monkeypatch.setattr(latency, name, value)
+    words = (f"model={stock}", "block=MLLABlock", "at=p5", "plan=true", "profile=true", "imgsz=64,96")
+    found = answer(capsys, "graft", *words)
+    assert found["imgsz"] == [64, 96]
+    assert [model["flops"] for model in found["measured"]["models"]] == [cost["flops"] for cost in found["costs"]]
+    assert main(["graft", *words]) == DONE
+    told = capsys.readouterr().out.splitlines()
+    assert any(line.endswith(", for an image of 64x96") for line in told)
+    assert any(" times as long (cpu" in line for line in told)
 
 
 def test_transfer(stock: Path, tensors: int, tmp_path: Path, capsys) -> None:

@@ -165,7 +165,7 @@ def test_exports_to_onnx(block, tmp_path):
     torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["HaloAttention", "MLLABlock", "C2PSAMLLA"])
+@pytest.mark.parametrize("name", ["HaloAttention", "MLLABlock", "C2PSAMLLA", "GatedConv"])
 def test_exports_with_dynamic_height_and_width(name, tmp_path):
     """The time steps of a scan are counted when it is exported. Attention needs no size before it runs."""
     import onnxruntime
@@ -181,7 +181,7 @@ def test_exports_with_dynamic_height_and_width(name, tmp_path):
             torch.testing.assert_close(torch.from_numpy(got), module(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["HaloAttention", "MLLAttention"])
+@pytest.mark.parametrize("name", ["HaloAttention", "MLLAttention", "GatedConv"])
 def test_compiles_into_one_graph(name):
     module, x = made(EVERY[name]).eval(), maps(6, 5)
     want = module(x)

@@ -13,7 +13,7 @@ from yolomix.surgery import grammar
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from yolomix.editing import ModelEdit
+    from yolomix.planning import Plan
 
 OPERATIONS = ("remove", "swap", "repeats")
 
@@ -30,6 +30,8 @@ def graft(
     save: str | None,
     seed: int,
     plan: bool,
+    profile: bool,
+    imgsz: list[int] | None,
 ) -> Answer:
     """Plan a graft, and write it unless only the plan is wanted; the arguments are those that help explains.
 
@@ -49,7 +51,7 @@ def graft(
     change = editing.edit(model)
     if block is not None and at is not None:
         change = editing.graft(change, block, at, mode, grammar.arguments(args), n, gate)
-    return _finished(change, save, seed, plan)
+    return _finished(change.plan(imgsz or 640, profile), save, seed, plan)
 
 
 def edit(
@@ -63,6 +65,8 @@ def edit(
     save: str | None,
     seed: int,
     plan: bool,
+    profile: bool,
+    imgsz: list[int] | None,
 ) -> Answer:
     """Plan a change of rows, and write it unless only the plan is wanted; the arguments are those that help explains.
 
@@ -83,7 +87,7 @@ def edit(
     if repeats is not None:
         layer, n = repeats
         change = change.repeats(layer, n)
-    return _finished(change, save, seed, plan)
+    return _finished(change.plan(imgsz or 640, profile), save, seed, plan)
 
 
 def transfer(*, source: str, target: str, save: str, any_task: bool) -> Answer:
@@ -96,11 +100,10 @@ def transfer(*, source: str, target: str, save: str, any_task: bool) -> Answer:
     return Answer({"file": save, **report.to_dict()}, [told, "", f"file: {save}"])
 
 
-def _finished(change: ModelEdit, save: str | Path | None, seed: int, plan_only: bool) -> Answer:
+def _finished(plan: Plan, save: str | Path | None, seed: int, plan_only: bool) -> Answer:
     """The plan, and what was written unless only the plan is wanted."""
-    plan = change.plan()
     head, *rows = plan.as_rows()
-    shown: list[str | Table] = [Table(head, rows), paragraph(plan.summary)]
+    shown: list[str | Table] = [Table(head, rows), paragraph(plan.summary), *map(paragraph, plan.cost.splitlines())]
     if plan_only:
         return Answer(plan.to_dict(), shown)
     done = plan.apply(save, seed=seed)

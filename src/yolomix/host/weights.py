@@ -25,6 +25,21 @@ Model = Any  # a model of Ultralytics: an nn.Module that keeps its layers in ``m
 # What a model made by `like` has of its own: its rows, what follows from them, what belongs to a file or a training.
 OWN = ("yaml", "save", "stride", "training", "criterion", "pt_path")
 
+# The model's class in ``ultralytics.nn.tasks``: of a head that has one of its own, else of the task.
+OF_HEAD = {
+    "RTDETRDecoder": "RTDETRDetectionModel",
+    "WorldDetect": "WorldModel",
+    "YOLOEDetect": "YOLOEModel",
+    "YOLOESegment": "YOLOESegModel",
+}
+OF_TASK = {
+    "detect": "DetectionModel",
+    "segment": "SegmentationModel",
+    "classify": "ClassificationModel",
+    "pose": "PoseModel",
+    "obb": "OBBModel",
+}
+
 
 def read(file: str | Path) -> Model:
     """The model of a checkpoint, in float32 and eval mode, its training arguments in ``model.args``."""
@@ -35,6 +50,11 @@ def is_finished(file: str | Path) -> bool:
     """Whether a checkpoint has no state of a training any more, as Ultralytics leaves it at the end."""
     found = _loaded(file)[1]
     return found.get("epoch", -1) < 0 or found.get("optimizer") is None
+
+
+def version_of(file: str | Path) -> str:
+    """The version of Ultralytics that wrote a checkpoint; empty if it does not say."""
+    return str(_loaded(file)[1].get("version") or "")
 
 
 def from_yaml(name: str | Path) -> Model:
@@ -50,6 +70,20 @@ def from_yaml(name: str | Path) -> Model:
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} is no model YAML; such a file ends in .yaml and has backbone and head")
     return model
+
+
+def from_rows(model: dict[str, Any]) -> Model:
+    """A new model from a model dictionary, in eval mode; no random state changes.
+
+    >>> rows = {"nc": 2, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
+    >>> type(from_rows(rows)).__name__
+    'DetectionModel'
+    """
+    head = [*model["backbone"], *model["head"]][-1][2]
+    kind = OF_HEAD.get(head) or OF_TASK[tasks.guess_model_task(model)]
+    with torch.random.fork_rng(devices=[]):
+        made = getattr(tasks, kind)(deepcopy(model), ch=model.get("channels", model.get("ch", 3)), verbose=False)
+    return made.eval()
 
 
 def like(source: Model, model: dict[str, Any], seed: int) -> Model:

@@ -11,6 +11,7 @@ from yolomix.nn.gate import Chain, OneMap, SameWidth, ZeroGate
 from yolomix.nn.halonet import HaloAttention
 from yolomix.nn.mamba_yolo import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
 from yolomix.nn.mambairv2 import ASSG, ASSGroup
+from yolomix.nn.mambaout import GatedConv
 from yolomix.nn.mlla import C2PSAMLLA, MLLABlock, MLLAttention
 from yolomix.nn.registry import register
 from yolomix.nn.vim import MambaLayer
@@ -21,6 +22,7 @@ __all__ = [
     "C2PSAMLLA",
     "ASSGroup",
     "Chain",
+    "GatedConv",
     "HaloAttention",
     "MLLABlock",
     "MLLAttention",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,16 @@ from torch import Tensor, nn
 from yolomix.host import names, runtime, weights
 from yolomix.host.names import Kind
 from yolomix.profiling import memory
-from yolomix.profiling.latency import Latency, measured
+from yolomix.profiling.costs import image_size, parameters
+from yolomix.profiling.latency import Latency, graphed, measured
 from yolomix.profiling.layers import Seen, tensors, watched
 from yolomix.profiling.operations import Operations, count
-from yolomix.profiling.values import Layer, ModelProfile, Profile
+from yolomix.profiling.values import BUSY, NOT_FINITE, Layer, ModelProfile, Profile
 from yolomix.records import Conditions
 
 PASSES = 10  # of a model whose layers are timed
 EXPORTED = "a file of another runtime: timed as it is, nothing inside it can be counted"
 ALLOCATOR = "memory is what PyTorch allocates; buffers of NumPy and of our CPU kernels are not in it"
-NOT_FINITE = "not timed: its outputs hold NaN or infinity"
-BUSY = "this process did not get the processor for itself: the times are too long"
 
 Call = Callable[[Tensor], Any]
 
@@ -73,7 +72,7 @@ def profile(
         ValueError: a size or a batch that is none, a device that is not there, a model that cannot run at that size.
         FileNotFoundError: there is no such model.
     """
-    size, batches, place = _size(imgsz), _batches(batch), _device(device)
+    size, batches, place = image_size(imgsz), _batches(batch), _device(device)
     if depth not in (1, 2):
         raise ValueError(f"depth is 1 for layers or 2 for the modules inside them, got {depth}")
     subjects = [_opened(one, place) for one in (model, *against)]
@@ -81,13 +80,29 @@ def profile(
     inputs = [torch.rand(images, subject.channels, *size, device=place) for subject, images in runs]
     finite = [_is_finite(subject, x, size) for (subject, _), x in zip(runs, inputs, strict=True)]
     timed = [i for i, is_finite in enumerate(finite) if is_finite]
+    calls = {i: partial(runs[i][0].call, inputs[i]) for i in timed}
     with torch.inference_mode():
-        times = measured([partial(runs[i][0].call, inputs[i]) for i in timed], place)
-    latency = dict(zip(timed, times, strict=True))
+        graphs, refused = _graphs(calls) if place.startswith("cuda") else ({}, {})
+        times = measured([*calls.values(), *graphs.values()], place)
+    latency = dict(zip(calls, times[: len(calls)], strict=True))
+    replayed = dict(zip(graphs, times[len(calls) :], strict=True))
     found = []
     for i, (subject, images) in enumerate(runs):
-        found.append(_of(subject, images, size, inputs[i], latency.get(i), place, train, depth))
+        one = _of(subject, images, size, inputs[i], latency.get(i), place, train, depth)
+        remarks = (*one.remarks, *([f"no CUDA graph: {refused[i]}"] if i in refused else []))
+        found.append(replace(one, latency_graphs=replayed.get(i), remarks=remarks))
     return Profile(tuple(found))
+
+
+def _graphs(calls: Mapping[int, Callable[[], object]]) -> tuple[dict[int, Callable[[], object]], dict[int, str]]:
+    """The calls as CUDA graphs, and why some cannot be."""
+    found, refused = {}, {}
+    for i, call in calls.items():
+        try:
+            found[i] = graphed(call)
+        except RuntimeError as error:
+            refused[i] = str(error).strip().partition("\n")[0]
+    return found, refused
 
 
 def _of(
@@ -119,10 +134,10 @@ def _of(
         model=subject.name,
         imgsz=size,
         batch=images,
-        parameters=_parameters(module),
+        parameters=parameters(module),
         operations=forward[""],
         flops_training=training,
-        fused_parameters=_parameters(fused),
+        fused_parameters=parameters(fused),
         fused_flops=count(fused, shape)[""].total,
         flops_ultralytics=runtime.gflops(module, size),
         latency=latency,
@@ -162,7 +177,7 @@ def _layers(
                 module=_kind(inside),
                 stage=_stage(module, index),
                 shapes=timed[name].shapes,
-                parameters=_parameters(built),
+                parameters=parameters(built),
                 operations=forward.get(f"model.{name}", Operations()),
                 latency=timed[name].latency,
                 share=_median(timed[name]) / all_of_them,
@@ -221,10 +236,6 @@ def _trained(model: nn.Module, x: Tensor, device: str) -> None:
     torch.stack(outputs).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
 def _opened(model: Any, device: str) -> _Subject:
     """A model by name, or as it is."""
     if isinstance(model, str | Path):
@@ -260,15 +271,6 @@ def _is_finite(subject: _Subject, x: Tensor, size: tuple[int, int]) -> bool:
             f"{subject.name} cannot run on images of {size[0]}x{size[1]}: {reason}. Give another imgsz="
         ) from error
     return all(bool(torch.as_tensor(t).isfinite().all()) for t in tensors(out))
-
-
-def _size(imgsz: int | Sequence[int]) -> tuple[int, int]:
-    sizes = [*imgsz] if isinstance(imgsz, Sequence) else [imgsz, imgsz]
-    if len(sizes) == 1:
-        sizes *= 2
-    if len(sizes) != 2 or not all(type(side) is int and side >= 1 for side in sizes):
-        raise ValueError(f"imgsz is one number of pixels, or height and width, as in 480,640; got {imgsz}")
-    return sizes[0], sizes[1]
 
 
 def _batches(batch: int | Sequence[int]) -> list[int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -35,13 +37,33 @@ def peak(call: Callable[[], object], device: str = "cpu") -> float | None:
 
 def changes(call: Callable[[], object]) -> list[Change]:
     """All that PyTorch allocates and releases on the CPU in a call, in order."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its C++ part writes to stderr
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    found = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with _silent_stderr():
+        found.start()
+    try:
         kept = call()
-    del kept
+        del kept
+    finally:
+        with _silent_stderr():
+            found.stop()
     results = found.profiler.kineto_results if found.profiler else None
     events = results.events() if results else ()
-    return sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    allocations = [event for event in events if event.name() == "[memory]"]
+    return sorted((event.start_ns(), event.nbytes()) for event in allocations)  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Nothing from the C++ part of the profiler, which says when it starts, and that there is no GPU."""
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
 
 
 def highest(found: Sequence[Change], start: int = 0, end: int | None = None) -> float:

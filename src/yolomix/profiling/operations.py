@@ -6,6 +6,7 @@ What is counted and what is not: ``docs/design/flops.md``.
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -138,17 +139,19 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: defaultdict[str, Operations] = defaultdict(Operations)
         self.tracker = ModuleTracker()
+        self.whole: set[Any] = set()  # operators without a decomposition, not to be asked again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         formula = FORMULAS.get(func._overloadpacket)
-        if formula is None and func is not torch.ops.prim.device.default:
+        if formula is None and func is not torch.ops.prim.device.default and func not in self.whole:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+            self.whole.add(func)
         result = func(*args, **kwargs)
         taken = _taken(func, formula, args, kwargs, result)
         if taken != Operations():
@@ -176,6 +179,7 @@ def _taken(func: Any, formula: Any, args: tuple[Any, ...], kwargs: Mapping[str, 
     return Operations(total, total, papers)
 
 
+@functools.cache
 def _is_free(func: Any) -> bool:
     """Whether an operator is elementwise, a view, or on the list."""
     namespace, _, name = str(func._overloadpacket).partition(".")

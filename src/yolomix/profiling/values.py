@@ -12,6 +12,9 @@ from yolomix.records import Conditions
 from yolomix.showing import Shown
 from yolomix.surgery.table import table
 
+NOT_FINITE = "not timed: its outputs hold NaN or infinity"
+BUSY = "this process did not get the processor for itself: the times are too long"
+PROTOCOL = "fused, float32, the network alone, without suppression; frequency governor unknown"
 STAGES = ("backbone", "neck", "head")
 CONVENTION = (
     "One multiply-add is two operations (half as many are MACs). Convolutions, matrix products and the recurrence of "
@@ -85,6 +88,7 @@ class ModelProfile(Shown):
         latency: of the fused model for the batch; None where its outputs are not finite.
         conditions: where, with what and when.
         remarks: what a reader has to know about these numbers.
+        latency_graphs: the same as one CUDA graph; None where there is none, as on every other device.
         parameters: of the model as built; None of a file of another runtime, as are all counts.
         operations: of a forward pass of one image, of the model as built.
         flops_training: of a forward and a backward pass of one image.
@@ -102,6 +106,7 @@ class ModelProfile(Shown):
     latency: Latency | None
     conditions: Conditions
     remarks: tuple[str, ...] = ()
+    latency_graphs: Latency | None = None
     parameters: int | None = None
     operations: Operations | None = None
     flops_training: int | None = None
@@ -127,6 +132,7 @@ class ModelProfile(Shown):
             "flops_ultralytics": self.flops_ultralytics,
             "not_counted": None if operations is None else sorted(operations.not_counted),
             "latency_ms": None if self.latency is None else self.latency.to_dict(),
+            "latency_graphs_ms": None if self.latency_graphs is None else self.latency_graphs.to_dict(),
             "memory_mb": {"inference": self.memory, "training": self.memory_training},
             "fused": {"parameters": self.fused_parameters, "flops": self.fused_flops},
             "conditions": self.conditions.to_dict(),
@@ -183,6 +189,9 @@ class ModelProfile(Shown):
             rows.append(
                 ("ms", f"{t.median:.2f} (p20 {t.p20:.2f}, p95 {t.p95:.2f}), of the processor {t.cpu_median:.2f}")
             )
+            rows.append(("protocol", PROTOCOL))
+        if self.latency_graphs is not None:
+            rows.append(("as CUDA graph", f"{self.latency_graphs.median:.2f} ms (p95 {self.latency_graphs.p95:.2f})"))
         if self.memory is not None:
             training = "" if self.memory_training is None else f", training {self.memory_training:,.1f}"
             rows.append(("MB", f"{self.memory:,.1f}{training}, of PyTorch's allocator"))
@@ -210,6 +219,16 @@ class Profile(Shown):
     def in_short(self) -> str:
         """That of every model."""
         return "; ".join(model.in_short() for model in self.models)
+
+    def compared(self) -> str:
+        """The times of the first model and of the last, and their ratio, in one line."""
+        before, after = self.models[0].latency, self.models[-1].latency
+        if before is None or after is None:
+            return NOT_FINITE
+        ratio = after.median / before.median
+        line = f"{before.median:.1f} ms become {after.median:.1f}, {ratio:.2f} times as long"
+        busy = f"; {BUSY}" if before.is_busy or after.is_busy else ""
+        return f"{line} ({self.models[0].conditions.in_short()}){busy}"
 
     def as_rows(self) -> list[tuple[str, ...]]:
         """The models side by side; ratios are those to the first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ def _figure(profile: Profile) -> bytes:
             right.bar(range(len(scans)), scans, color="white", alpha=0.6, hatch="///", label="scan")
         size = f"{model.imgsz[0]}x{model.imgsz[1]}, batch {model.batch}"
         total = f"{model.latency.median:.1f} ms" if model.latency else "not timed"
+        if model.latency and model.latency.is_busy:
+            total += ", on a busy machine"
         left.set_title(f"{model.model}, {size}: {total}", fontsize=9)
         left.set_ylabel("ms")
         right.set_ylabel("GFLOPs")
@@ -134,7 +136,7 @@ def _bars(axes: Any, model: ModelProfile, values: Sequence[float]) -> None:
     for stage in STAGES:
         chosen = [i for i, layer in enumerate(layers) if layer.stage == stage]
         axes.bar(chosen, [values[i] for i in chosen], color=COLOURS[stage], label=stage)
-    names = [re.sub(r"[a-z]+(?=.{12})", "", layer.module) for layer in layers]
+    names = [textwrap.shorten(layer.module, 20, placeholder="...") for layer in layers]
     axes.set_xticks(range(len(layers)), names, rotation=90, fontsize=6)
 
 
