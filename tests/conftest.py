@@ -28,12 +28,17 @@ from tests.tiny import TINY, write_dataset
 torch.set_num_threads(1)
 
 
+NOT_RUN = {"GPU check did not run": "GPU checks", "browser check did not run": "browser checks"}
+"""What the reason of a skipped check begins with, and what the summary calls those that need what is not here."""
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many checks need a GPU that is not here."""
+    """Say how many checks need a GPU or a browser that is not here."""
     skipped = terminalreporter.stats.get("skipped", [])
-    count = sum("GPU check did not run" in str(report.longrepr) for report in skipped)
-    if count:
-        terminalreporter.write_line(f"{count} GPU checks did not run")
+    for reason, what in NOT_RUN.items():
+        count = sum(reason in str(report.longrepr) for report in skipped)
+        if count:
+            terminalreporter.write_line(f"{count} {what} did not run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

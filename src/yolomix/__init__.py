@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
     from yolomix.profiling.measuring import profile as profile
+    from yolomix.studying.study import Study as Study
     from yolomix.transferring import transfer as transfer
 
 _HOME = {
     "ModelEdit": "yolomix.editing",
+    "Study": "yolomix.studying.study",
     "YOLO": "yolomix.host.yolo",
     "edit": "yolomix.editing",
     "graft": "yolomix.editing",
@@ -30,7 +32,7 @@ _HOME = {
     "register": "yolomix.nn.registry",
     "transfer": "yolomix.transferring",
 }
-__all__ = ["YOLO", "ModelEdit", "__version__", "edit", "graft", "profile", "register", "transfer"]
+__all__ = ["YOLO", "ModelEdit", "Study", "__version__", "edit", "graft", "profile", "register", "transfer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ from yolomix.cli import DONE, main
 from yolomix.cli.answer import Answer, Listing, Table, write
 from yolomix.cli.verbs import VERBS
 from yolomix.host import entry, weights
+from yolomix.studying.folder import claim
+from yolomix.studying.plan import Plan
 
 V8 = "model=yolov8n.yaml"
 MODEL = SimpleNamespace(trainer=SimpleNamespace(best=Path("best.pt")), ckpt_path=Path("best.pt"))
@@ -31,6 +33,7 @@ WORDS = {
     "transfer": ["source=source.pt", "target=yolov8n.yaml", "save=target.pt"],
     "models": [],
     "profile": ["model=yolov8n-cls.yaml", "imgsz=32"],
+    "study": ["study"],
     "blocks": [],
     "doctor": [],
     "completion": ["bash"],
@@ -63,6 +66,10 @@ def test_every_answer_is_json_and_text(verb, work, capsys):
     words = WORDS.get(verb, [V8, "data=sample", "source=a.jpg"])
     if verb == "transfer":
         weights.write(weights.from_yaml("yolov8n.yaml"), "source.pt")
+    if verb == "study":
+        plan = Plan.of(data="sample", arms={"a": "yolov8n.yaml", "b": "yolov8s.yaml"}, base="a", seeds=[0, 1, 2])
+        Path("study").mkdir()
+        claim(plan, Path("study"), {}, [])
     for program in (True, False):
         assert main([verb, *words, *(["--json"] if program else [])]) == DONE
         out = capsys.readouterr().out

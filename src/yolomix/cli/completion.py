@@ -38,6 +38,7 @@ BLOCKS = (
     "ASSG",
     "ASSGroup",
     "C2PSAMLLA",
+    "GatedConv",
     "HaloAttention",
     "MLLABlock",
     "MLLAttention",

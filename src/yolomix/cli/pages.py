@@ -10,6 +10,7 @@ GROUPS = {
     "Begin": ("demo", "completion"),
     "Run, as in yolo": ("train", "val", "predict", "track", "export", "benchmark"),
     "Change a model": ("graft", "edit", "transfer"),
+    "Compare": ("study",),
     "Look": ("profile", "models", "blocks", "doctor", "version"),
 }
 FLAGS = (

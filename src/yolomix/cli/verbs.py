@@ -117,6 +117,8 @@ class Verb:
 SAVE = Argument("save", "file to write, .pt from a checkpoint, else .yaml", FILE)
 SEED = Argument("seed", "whole number, the seed of the initialisation of new layers", whole(0), default=0)
 PLAN = Argument("plan", "true: only show what would change", SWITCH, default=False)
+PROFILED = Argument("profile", "true: also time the model before and after", SWITCH, default=False)
+IMGSZ = Argument("imgsz", "height and width in pixels, as 480,640, or one number for both (640)", numbers(1, 2))
 
 DEMO = (
     Argument("seed", "whole number, the seed of the initial weights and of the order of images", whole(0), default=0),
@@ -138,6 +140,8 @@ GRAFT = (
     SAVE,
     SEED,
     PLAN,
+    PROFILED,
+    IMGSZ,
 )
 EDIT = (
     Argument("model", "a checkpoint or a model YAML", MODEL, required=True),
@@ -149,6 +153,8 @@ EDIT = (
     SAVE,
     SEED,
     PLAN,
+    PROFILED,
+    IMGSZ,
 )
 TRANSFER = (
     Argument("source", "checkpoint that has the weights", CHECKPOINT, required=True),
@@ -160,12 +166,27 @@ TRANSFER = (
 PROFILE = (
     Argument("model", "a checkpoint, a model YAML, a graft, or an exported file", MODEL, required=True),
     Argument("against", "a further model, timed in turns; as often as wanted", MODEL, repeatable=True),
-    Argument("imgsz", "height and width in pixels, as 480,640, or one number for both (640)", numbers(1, 2)),
+    IMGSZ,
     Argument("batch", "images at once; several with commas (1)", numbers(1, 16)),
     Argument("device", "cpu, mps, or 0 for the first GPU", TEXT, default="cpu"),
     Argument("train", "true: also the memory of a forward and a backward pass", SWITCH, default=False),
     Argument("depth", "2: also the modules inside a layer", one_of("1", "2"), default="1"),
     Argument("save", "file to write: .csv, .json, .md, .tex, .png", FILE),
+)
+
+STUDY = (
+    Argument(
+        "what",
+        "a plan (study.yaml), or the folder of a study: it is reported again",
+        FILE,
+        required=True,
+        hint="a plan or the folder of a study",
+        bare=True,
+    ),
+    Argument("plan", "true: only show runs, hours and the difference that they can find", SWITCH, default=False),
+    Argument("retry", "true: repeat runs that failed or diverged", SWITCH, default=False),
+    Argument("engine", "local, the queue of this machine, or ray, a cluster", one_of("local", "ray"), default="local"),
+    Argument("address", "of the Ray cluster; without it one on this machine", TEXT),
 )
 
 TO_RUN = Argument(
@@ -298,6 +319,13 @@ VERBS = {
                 "yolomix profile model=mamba-yolo-t.yaml batch=1,4 save=table.csv",
             ),
             PROFILE,
+        ),
+        Verb(
+            "study",
+            "study",
+            "say whether a change of a model helps: seeds, controls, intervals",
+            ("yolomix study study.yaml plan=true", "yolomix study study.yaml", "yolomix study runs/study/blood-cells"),
+            STUDY,
         ),
         Verb(
             "models",

@@ -72,7 +72,7 @@ HOOKS = (
 OWN = "__yolomix_wrapper__"
 
 # What binds modules of Ultralytics when it is imported, and so has to be imported anew with them.
-BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo")
+BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo", "studying")
 
 
 def join() -> None:

@@ -1,0 +1,1 @@
+"""A study: arms, seeds and datasets, run one process each and compared so that the answer holds."""
