@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def _answer(found: Study, runs: list[Run]) -> Answer:
     shown += [f"  {run.in_short()}" for run in lacking[:SHOWN]]
     if any(run.record for run in runs):
         report = found.report()
-        shown += ["", str(report)]
+        shown += ["", report.shown(shutil.get_terminal_size().columns)]
         data["report"] = report.to_dict()
     return Answer(data, shown, _fault(lacking, len(runs)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from yolomix import editing, files
 from yolomix.host import initial, names, survey, weights
 from yolomix.host.names import Kind
+from yolomix.nn.registry import BLOCKS
 from yolomix.planning import EditedModel
 from yolomix.records import slug
 from yolomix.studying.datasets import Dataset
@@ -134,6 +136,7 @@ def _arm(plan: Plan, name: str, base: Arm | None) -> Arm:
         raise plan.error(
             f"arms.{name}", f"{name} is no model to train: {error.args[0] if error.args else error}"
         ) from error
+    _check_importable(plan, name, rows)
     if base is None:
         return Arm(name, Role.BASE, model, root, parts, task, content, rows)
     extends = root == base.root and parts[: len(base.parts)] == base.parts and len(parts) > len(base.parts)
@@ -156,6 +159,19 @@ def content_of(rows: Mapping[str, Any], root: str = "") -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _check_importable(plan: Plan, name: str, rows: Mapping[str, Any]) -> None:
+    """Raise PlanError if a block of a model is known only in the script that is running."""
+    words = set(re.findall(r"[\w.]+", json.dumps([rows.get("backbone"), rows.get("head")], default=str)))
+    for block in BLOCKS.values():
+        if block.name in words and "__main__" in (block.home, block.cls.__module__):
+            raise plan.error(
+                f"arms.{name}",
+                f"each run is a process of its own that needs to import the block {block.name}, and the script that is "
+                "running has registered it. Move it into a module, such as myblocks.py in the working folder, and write "
+                f"myblocks.{block.cls.__name__} in the arm",
+            )
+
+
 class Initials:
     """The checkpoints that runs start from: one model per root and seed, into which grafts go.
 
@@ -168,7 +184,7 @@ class Initials:
     """
 
     def __init__(self, folder: Path, base: Arm) -> None:
-        self.folder, self.base = folder / INITS, base
+        self.study, self.folder, self.base = folder, folder / INITS, base
         self._sources: dict[str, Any] = {}
 
     def prepare(self, arm: Arm, dataset: Dataset, seed: int) -> Path:

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,11 @@ def main(words: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     with _output_to(folder / LOG) as stdout:
-        return (_probe if probing else _run)(folder, threads, stdout)
+        try:
+            return (_probe if probing else _run)(folder, threads, stdout)
+        except Exception:
+            traceback.print_exc()  # into the log, where the queue looks for the reason
+            raise
 
 
 def _pin_threads(folder: Path) -> int:
@@ -67,9 +72,12 @@ def _run(folder: Path, threads: int, stdout: TextIO) -> int:
         return 0
 
     def _say(line: dict[str, Any]) -> None:
-        for stream in (stdout, sys.stdout):  # the second is the log
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
+        print(json.dumps(line), flush=True)  # into the log
+        try:
+            print(json.dumps(line), file=stdout, flush=True)
+        except OSError:  # the queue is gone, which is no fault of the run: its state stays
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+            sys.exit(1)
 
     record = running.run(RunSpec.read(folder / SPEC), folder, _say)
     return 0 if record.status == "finished" else 1

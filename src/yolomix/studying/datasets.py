@@ -222,6 +222,14 @@ def _check_groups(plan: Plan, name: str, split: Split) -> None:
             f"groups needs a regular expression that matches file names of {name}, and {plan.groups!r} matches none of "
             f"{len(split.images)} ({split.images[0].name}, ...)",
         )
+    keys = {plan.group_of(str(image)) for image in split.images}
+    if len(keys) == 1:
+        raise plan.error(
+            "groups",
+            f"a verdict needs at least two groups of images in {name}, and {plan.groups!r} puts all of "
+            f"{len(split.images)} into one, {keys.pop()!r}. Give an expression that tells videos, tiles or patients "
+            "apart, or leave groups out",
+        )
 
 
 def _digest(classes: Iterable[str], splits: dict[str, Split]) -> str:

@@ -34,12 +34,14 @@ class Found:
     Attributes:
         folder: of its results.
         spec: the run.
+        data: the path of its dataset.
         saved: its arguments.
         epochs: metrics of every epoch.
     """
 
     folder: Path
     spec: RunSpec
+    data: str
     saved: Mapping[str, Any]
     epochs: Sequence[Mapping[str, float]]
 
@@ -77,17 +79,17 @@ def add(found: Found, study: Path, device: str) -> Record:
     target.mkdir(parents=True, exist_ok=True)
     said = {key: value for key, value in found.saved.items() if value is not None}
     arguments = {key: value for key, value in said.items() if key in running.EVALUATED_WITH}
-    arguments |= {"data": spec.data, "split": spec.split, "plots": False, "device": device}
+    arguments |= {"data": found.data, "split": spec.split, "plots": False, "device": device}
     arguments |= {"project": str(target.resolve()), "name": "evaluation", "exist_ok": True}
     matched = evaluating.evaluate(_weights(found.folder, spec), None, arguments)
     wanted = int(spec.arguments["epochs"])
     early = "" if len(found.epochs) >= wanted else f"ended after epoch {len(found.epochs)} of {wanted}"
     record = Record(
-        replace(spec, facts={**spec.facts, "earlier": str(found.folder)}),
+        replace(running.portable(spec), facts={**spec.facts, "earlier": str(found.folder)}),
         "finished",
         early,
         epochs=found.epochs,
-        arguments=found.saved,
+        arguments={name: value for name, value in found.saved.items() if name not in running.PLACES},
         conditions=Conditions.here("cpu" if device == "cpu" else "cuda").to_dict(),
         seconds=float(found.epochs[-1].get("time", 0.0)),
         metrics=matched.metrics,
@@ -126,7 +128,7 @@ def _found(
         raise plan.error(
             "earlier", f"{folder} was trained by Ultralytics {version}, and this is {now}. Take it out, or install that"
         )
-    return Found(folder, spec, {key: value for key, value in saved.items() if key != "save_dir"}, rows)
+    return Found(folder, spec, data.data, saved, rows)
 
 
 def _is(spec: RunSpec, arm: Arm, data: Dataset, seed: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +21,11 @@ from yolomix.studying.record import RECORD, Record, RunSpec
 
 ROOT = Path("runs/study")
 PLAN, SPECS, LOCK, STOPPED = "study.yaml", "specs.json", ".lock", "stopped.txt"
+REPORTS = ("report.html", "study.json")  # of which one shows that somebody looked at the results
+REPORTED = "reported"  # in the part of the plan that we wrote: see reported()
+# Of a run at work per parameter: initial weights 4, its state 20 (weights, their average, gradients, two moments of Adam),
+# last.pt and best.pt in half precision 6 each.
+BYTES = 36
 # What another plan of the same study may change; arms and seeds may also be added.
 FREE = ("name", "budget", "earlier", "arms", "seeds", "looks")
 
@@ -85,7 +91,9 @@ def check(plan: Plan, folder: Path) -> None:
     if not folder.exists():
         return
     if not is_study(folder):
-        others = sorted({path.name for path in folder.iterdir()} - {CONTENTS, LOCK, "inits"})
+        # What a process that was killed before it wrote the plan leaves is ours.
+        names = {path.name for path in folder.iterdir() if files.ASIDE not in path.name}
+        others = sorted(names - {CONTENTS, LOCK, SPECS, "inits"})
         if others:
             raise plan.error("name", f"{folder} holds no study, but {', '.join(others[:3])}. Give another name")
         return
@@ -102,6 +110,31 @@ def check(plan: Plan, folder: Path) -> None:
         raise plan.error("seeds", f"the study in {folder} also has the seeds {sorted(missing)}. {_ADVICE}")
     if kept.looks and (kept.looks, kept.seeds) != (plan.looks, plan.seeds):
         raise plan.error("looks", f"looks are planned once, and the study in {folder} has {[*kept.looks]}. {_ADVICE}")
+
+
+def reported(plan: Plan, folder: Path) -> list[int]:
+    """After how many seeds a report had been written when further seeds were added without planned looks.
+
+    What the folder's plan says of other days stays in it; a report that lies there now counts if its seeds are fewer.
+    """
+    if not is_study(folder):
+        return []
+    kept, resolved, _ = opened(folder)
+    found = [*map(int, resolved.get(REPORTED, ()))]
+    seen = any((folder / name).exists() for name in REPORTS)
+    if seen and kept.looks is None and len(kept.seeds) < len(plan.seeds):
+        found.append(len(kept.seeds))
+    return found
+
+
+def added(counts: Sequence[int]) -> str:
+    """What a reader has to know of them."""
+    after = " and ".join(map(str, counts))
+    return (
+        f"seeds were added after a report of {after} seeds, and no looks had been planned: whoever adds seeds until "
+        "p < 0.05 finds it too often, so intervals here are too narrow and p is too small. Plan it before the first "
+        "run, as in looks: [5, 10]"
+    )
 
 
 _ADVICE = "Another study needs another name: name: ..."
@@ -136,6 +169,21 @@ def records(folder: Path, specs: Sequence[RunSpec]) -> dict[str, Record]:
         if file.is_file():
             found[spec.key] = Record.load(file)
     return found
+
+
+def check_room(folder: Path, specs: Sequence[RunSpec], at_once: int) -> None:
+    """Raise unless the disk has room for the states and weights of the runs that are at work together.
+
+    Raises:
+        RuntimeError: it has less; the text says how much is needed.
+    """
+    needed = at_once * BYTES * max(int(spec.facts["parameters"]) for spec in specs)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RuntimeError(
+            f"{at_once} runs at once need about {needed / 1e6:.0f} MB in {folder}, and its disk has {free / 1e6:.0f} MB "
+            "free. Make room, or work in a folder on another disk"
+        )
 
 
 def stopped(folder: Path, spec: RunSpec) -> str:

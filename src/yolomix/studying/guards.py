@@ -16,6 +16,8 @@ from typing import Any
 
 from yolomix import files
 from yolomix.progress import Progress
+from yolomix.studying.arms import Arm
+from yolomix.studying.plan import Plan
 from yolomix.studying.queue import Slot
 from yolomix.studying.record import RunSpec
 
@@ -54,6 +56,52 @@ def check(
     for spec in others[:1]:
         seeded(found[specs[0].key], found[spec.key], specs[0].arguments)
     files.write_text(file, json.dumps({"passed": passed}))
+
+
+def frozen(plan: Plan, arms: Sequence[Arm]) -> list[str]:
+    """What has to be known of ``freeze``, which names layers by index: arms of other models freeze other layers.
+
+    Args:
+        plan: with its arguments of a training.
+        arms: the base first, controls included.
+
+    Raises:
+        PlanError: a graft has another layer than the base up to the last frozen one.
+    """
+    said, remarks = plan.train.get("freeze"), []
+    last = _last_frozen(said)
+    base = _layers(arms[0])
+    for arm in arms[1:]:
+        layers = _layers(arm)
+        first = next((i for i in range(last + 1) if layers[i : i + 1] != base[i : i + 1]), None)
+        if first is None:
+            continue
+        text = f"layer {first} of {arm.name} is {_shown(layers, first)}, that of the base {_shown(base, first)}"
+        if arm.root == arms[0].root:
+            before = f"Freeze layers before it, as in freeze: {first}" if first else "Graft behind the frozen layers"
+            raise plan.error(
+                "train.freeze",
+                f"freeze={said} needs layers that the base and its grafts have at the same index, and {text}. "
+                f"{before}, or leave freeze out",
+            )
+        remarks.append(f"freeze={said} freezes other layers than in the base: {text}")
+    return remarks
+
+
+def _last_frozen(said: object) -> int:
+    """The last layer index that ``freeze`` of Ultralytics names: a count, or a list of indices or ``index.module``."""
+    if isinstance(said, int):
+        return said - 1
+    found = [str(one).partition(".")[0] for one in said] if isinstance(said, list | tuple) else []
+    return max((int(one) for one in found if one.isdecimal()), default=-1)
+
+
+def _layers(arm: Arm) -> list[Any]:
+    return [*arm.rows.get("backbone", ()), *arm.rows.get("head", ())]
+
+
+def _shown(layers: Sequence[Any], index: int) -> str:
+    return str([*layers[index]]).replace("'", "") if index < len(layers) else "not there"
 
 
 def probed(spec: RunSpec, slot: Slot) -> Probe:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from yolomix.showing import Shown
@@ -142,6 +142,18 @@ class Plan(Shown):
     def error(self, key: str, text: str) -> PlanError:
         """The error that says where a key stands and what is wrong with it."""
         return PlanError(f"{self.where(key)}: {text}")
+
+    def group_of(self, image: str) -> str:
+        """Which images belong together: the match of the expression, of its group if it has one, else the image itself.
+
+        >>> plan = Plan((), {}, "", (), groups="^(.*)_frame")
+        >>> plan.group_of("test/v1_frame3.jpg"), plan.group_of("test/other.jpg")
+        ('v1', 'test/other.jpg')
+        """
+        found = re.search(self.groups, PurePath(image).name) if self.groups else None
+        if found is None:
+            return image
+        return found[1] if found.re.groups and found[1] is not None else found[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, as a plan in YAML has them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics as standard
 import tempfile
 from collections import Counter
@@ -153,13 +152,7 @@ def detectable(plan: Plan, arms: Sequence[Arm], datasets: Sequence[Dataset], rec
 
 def _units(plan: Plan, dataset: Dataset) -> int:
     """Images, or groups of them, in the split of the verdict."""
-    if plan.groups is None:
-        return len(dataset.judged.images)
-    keys = set()
-    for image in dataset.judged.images:
-        found = re.search(plan.groups, image.name)
-        keys.add(image.name if found is None else (found.re.groups and found[1]) or found[0])
-    return max(2, len(keys))
+    return len({plan.group_of(str(image)) for image in dataset.judged.images})
 
 
 def _spread(records: Iterable[Record], metric: str) -> tuple[float, str] | None:

@@ -38,9 +38,10 @@ class RunSpec:
 
     Attributes:
         arm: its name in the plan.
-        model: what ``YOLO()`` takes: a checkpoint of initial weights, any other checkpoint, or a model YAML.
+        model: what ``YOLO()`` takes: a checkpoint of initial weights, any other checkpoint, or a model YAML; among the
+            specs of a study relative to its folder.
         seed: of everything random.
-        data: the path of the dataset YAML; of a classifier the dataset's folder.
+        data: the path of the dataset YAML; of a classifier the dataset's folder; among the specs of a study its name.
         split: the split of the verdict, one of ``SPLITS``.
         weights: which are evaluated there, one of ``WEIGHTS``.
         arguments: of the training, as Ultralytics takes them.

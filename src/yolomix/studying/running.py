@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -30,6 +31,8 @@ EVALUATED_WITH = (  # arguments of the training that an evaluation takes too
 
 PLACES = ("model", "data", "project", "name", "save_dir")  # arguments that name files of this machine
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk's fault, not the run's
+
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -43,19 +46,21 @@ def run(spec: RunSpec, folder: Path, say: Say) -> Record:
         say: called with plain values after every epoch, and when a state cannot be used.
 
     Raises:
-        OSError: the record cannot be written.
+        OSError: the record cannot be written, or the disk is full. There is no record then, and the next call goes on.
     """
     work = _Work(spec, folder, say)
     try:
         record = work.finished()
     except training.DivergedError as error:
         record = work.ended("diverged", str(error))
-    except Exception as error:  # noqa: BLE001  # whatever a model or a dataset does, the record says it
+    except Exception as error:  # whatever a model or a dataset does, the record says it
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         files.write_text(folder / ERROR, traceback.format_exc())
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         record = work.ended("failed", reason)
     record.save(folder / RECORD)
-    if record.status != "failed":  # what failed, of a full disk say, may go on from where it was
+    if record.status != "failed":  # what failed, for lack of memory say, may go on from where it was
         (folder / STATE).unlink(missing_ok=True)
     return record
 
@@ -84,7 +89,7 @@ class _Work:
         asked = self.spec.arguments.get("device")
         device = asked if asked in ("cpu", "mps") else "cuda" if torch.cuda.is_available() else "cpu"
         return Record(
-            spec=_portable(self.spec),
+            spec=portable(self.spec),
             status=status,
             reason=reason,
             epochs=[] if self.state is None else self.state["rows"],
@@ -141,7 +146,7 @@ class _Work:
         return self.before[0] + time.perf_counter() - self.began, self.before[1] + cpu
 
 
-def _portable(spec: RunSpec) -> RunSpec:
+def portable(spec: RunSpec) -> RunSpec:
     """The spec without paths of this machine: model and data as the plan names them."""
     facts = spec.facts
     return replace(spec, model=str(facts.get("model", spec.model)), data=str(facts.get("dataset", spec.data)))

@@ -72,8 +72,9 @@ def _spec(plan: Plan, arm: Arm, data: Dataset, seed: int, facts: dict[str, Any],
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
     folder = f"{RUNS}/{slug(arm.name) or 'arm'}-s{seed}-{key[:LENGTH]}"
-    model = str(initials.path(arm, data, seed))
-    return RunSpec(arm.name, model, seed, data.data, data.split, plan.weights, arguments, folder, key, facts)
+    # No path of this machine: Setup.prepare puts them in before the run.
+    model = initials.path(arm, data, seed).relative_to(initials.study).as_posix()
+    return RunSpec(arm.name, model, seed, data.name, data.split, plan.weights, arguments, folder, key, facts)
 
 
 def _facts(arm: Arm, data: Dataset, threads: int) -> dict[str, Any]:

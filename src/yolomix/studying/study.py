@@ -71,6 +71,7 @@ class Setup:
         remarks: what is not wrong and has to be known.
         contents: what is remembered of the files of the datasets.
         earlier: trainings of other days that count as runs.
+        reported: see :func:`yolomix.studying.folder.reported`.
     """
 
     arms: Sequence[Arm]
@@ -83,6 +84,7 @@ class Setup:
     remarks: Sequence[str]
     contents: Contents
     earlier: Sequence[Found]
+    reported: Sequence[int]
 
     def prepare(self, spec: RunSpec) -> RunSpec:
         """Make the initial weights of a run; returns the spec with the paths of this machine."""
@@ -104,6 +106,7 @@ class Setup:
         return {
             "metric": self.metric,
             "threads": self.threads,
+            folder.REPORTED: [*self.reported],
             "versions": runs.versions(),
             "arms": {name: {key: facts[key] for key in ("role", "model", "control")} for name, facts in named.items()},
             "datasets": [data.facts() | {"split": data.split} for data in self.datasets],
@@ -197,7 +200,7 @@ class Study(Shown):
         Raises:
             ValueError: there is no such engine.
             PlanError: the plan cannot be carried out, or the folder holds another study.
-            RuntimeError: another process works in the folder, or a guard found a fault.
+            RuntimeError: another process works in the folder, its disk is full, or a guard found a fault.
             KeyboardInterrupt: the user ended it; the next call goes on.
         """
         if engine not in ENGINES:
@@ -276,6 +279,7 @@ class Study(Shown):
         remarks = [] if design.metric else [f"metric: {metric}, as the plan does not say one"]
         remarks += [remark for dataset in data for remark in dataset.remarks]
         remarks += [arm.remark for arm in everybody if arm.remark]
+        remarks += guards.frozen(design, everybody)
         if "matched" not in design.controls:
             remarks.append("no matched controls, as the plan has it: a gain may come from the parameters alone")
         arguments: dict[str, Mapping[str, Any]] = {}
@@ -289,7 +293,9 @@ class Study(Shown):
         specs = runs.specs(design, everybody, data, arguments, initials, threads)
         before = earlier.find(design, everybody, data, specs)
         remarks += [one.remark for one in before]
-        return Setup(everybody, data, specs, metric, initials, room, threads, remarks, contents, before)
+        reported = folder.reported(design, self.folder)
+        remarks += [folder.added(reported)] if reported else []
+        return Setup(everybody, data, specs, metric, initials, room, threads, remarks, contents, before, reported)
 
     def _queue(self, setup: Setup, engine: str, address: str | None) -> Queue:
         if engine == "ray":
@@ -306,6 +312,7 @@ class Study(Shown):
         wanted = self._until_look(setup.specs)
         done = folder.records(self.folder, setup.specs)
         if any(spec.key not in done for spec in wanted):
+            folder.check_room(self.folder, setup.specs, len(setup.room))
             guards.check(self.folder, setup.specs, setup.prepare, setup.room, said)
 
         def _done(spec: RunSpec, record: Record | None) -> None:

@@ -83,7 +83,7 @@ def _computed(design: Design, name: str) -> _Computed:
         return _Computed(name, runs, {}, None, None, False)
     first = evaluated[0].statistics
     assert first is not None, "it was evaluated"
-    groups = [design.group_of(image) for image in first.images]
+    groups = [design.plan.group_of(image) for image in first.images]
     weights = weightings(groups, WEIGHTINGS)
     bins, ramp = sizes(first.target_area.astype(np.float64)), has_ramp(evaluated[0])
     score = partial(_scored, metric=design.metric, weights=weights, bins=bins, ramp=ramp)
@@ -210,7 +210,7 @@ def _on_dataset(design: Design, data: _Computed, differences: Sequence[Differenc
         return whole
     compared = {one.arm: _pairs(data, one, look.seeds) or [] for one in helped}
     by_arm = parts.Compared(
-        compared, data.statistics, data.weights, tuple(map(design.group_of, data.statistics.images))
+        compared, data.statistics, data.weights, tuple(map(design.plan.group_of, data.statistics.images))
     )
     return replace(
         whole,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from yolomix.statistics import LEVEL, LOOKS
@@ -175,13 +173,6 @@ class Design:
         """The first of two planned looks."""
         assert self.plan.looks is not None, "there is a first look only where two are planned"
         return Look(tuple(self.plan.seeds[: self.plan.looks[0]]), LOOKS[0], 1)
-
-    def group_of(self, image: str) -> str:
-        """Which images belong together: the match of the plan's expression, of its group if it has one."""
-        found = re.search(self.plan.groups, PurePath(image).name) if self.plan.groups else None
-        if found is None:
-            return image
-        return found[1] if found.re.groups and found[1] is not None else found[0]
 
     @property
     def unit(self) -> str:
