@@ -244,7 +244,6 @@ def test_a_graft_request_enters_few_files() -> None:
         "editing.py",
         "host/names.py",
         "host/survey.py",
-        "profiling/costs.py",
         "surgery/graph.py",
         "surgery/insertion.py",
         "surgery/steps.py",

@@ -32,7 +32,7 @@ FLOORS = {
     "profiling": {"ops", "host", "records", "showing", "surgery", "files"},
     "transferring": {"files", "host", "surgery", "nn"},
     "planning": {"files", "_version", "transferring", "host", "profiling", "surgery", "showing"},
-    "editing": {"planning", "host", "profiling", "surgery", "nn", "showing"},
+    "editing": {"planning", "host", "surgery", "nn", "showing"},
     "hooks": {"files", "editing", "ops", "profiling", "transferring", "host", "surgery", "nn", "models", "data"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
     "demo": {"files", "progress", "profiling", "showing", "host", "records", "data", "ops"},

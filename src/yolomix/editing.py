@@ -9,11 +9,10 @@ from typing import Any
 
 from yolomix.host import names, weights
 from yolomix.host.names import Kind
-from yolomix.host.survey import survey, with_scale
+from yolomix.host.survey import image_size, survey, with_scale
 from yolomix.nn import origins
 from yolomix.nn.registry import Block, known
 from yolomix.planning import Base, EditedModel, Plan
-from yolomix.profiling.costs import image_size
 from yolomix.showing import Shown
 from yolomix.surgery import csp, grammar, insertion, steps
 from yolomix.surgery.graph import Graph, Layer, Row, arguments

@@ -1,14 +1,18 @@
-"""A process that lets a run be killed at random moments, and one in peace: ``killing.main(...)`` in a fresh process."""
+"""Runs and studies that are killed at random moments or meet a full disk; each function is for a fresh process."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.faults.injection import Injection
 from tests.studying import runs
+from yolomix.studying import queue
 
 IMPORTED = ("torch._inductor", "torchvision", "yolomix.studying.running", "ultralytics.models.yolo", "polars", "pandas")
 
@@ -29,14 +33,71 @@ def more_workers() -> None:
     train.build_dataloader = _build
 
 
+class Full(Injection):
+    """A disk that is full from the first write of a file with a name on."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder, 1, "full")
+        self.name = name
+
+    def _counts(self, path: Any) -> bool:
+        return super()._counts(path) and (bool(self.fired) or self.name in os.path.basename(os.fspath(path)))
+
+    def step(self, what: str, path: Any, half: Callable[[], Any] = lambda: None) -> None:
+        if self.fired:
+            self.count = 0
+        super().step(what, path, half)
+
+
+FULL = ("state.pt", "last.pt", "stripped.pt", "record.npz", "room")
+
+
+def full(root: Path, model: str, data: str) -> str:
+    """Compare runs that met a full disk and went on with one in peace; returns what a queue says of each disk."""
+    imported()
+    said = []
+    for name in ("peace", *FULL):
+        folder = root / name
+        runs.write_spec(folder, model, data, epochs=2, close_mosaic=0)
+        if name != "peace":
+            disk = Injection(folder, 20_000, "room") if name == "room" else Full(folder, name)
+            assert runs.forked(folder, prepare=disk.start) == 1
+            assert not (folder / "record.npz").exists()
+            said.append(queue.why(1, folder))
+        assert runs.forked(folder) == 0, (folder / "log.txt").read_text()[-3000:]
+        assert runs.numbers(folder) == runs.numbers(root / "peace"), f"{name}: other numbers"
+    return "\n".join(said)
+
+
+def unread(root: Path, model: str, data: str) -> str:
+    """A run whose queue is gone when it has something to say, and its continuation: codes, and what is left."""
+    imported()
+    folder = root / "unread"
+    runs.write_spec(folder, model, data, epochs=2, close_mosaic=0)
+
+    def _without_reader() -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
+
+    code = runs.forked(folder, prepare=_without_reader)
+    left = [f"{name} {(folder / name).exists()}" for name in ("record.npz", "state.pt")]
+    return f"{code} {' '.join(left)} {runs.forked(folder)}"
+
+
+def imported() -> None:
+    """Import here what is slow, so that forks need not."""
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def main(root: Path, model: str, data: str, workers: int, seed: int, count: int, **changes: Any) -> str:
     """Compare; returns how often the run was killed and how often it went on from a state."""
     prepare = more_workers if workers else (lambda: None)
     for name in ("peace", "killed"):
         runs.write_spec(root / name, model, data, **changes)
-    for name in IMPORTED:  # here, so that forks need not
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    imported()
     start = time.perf_counter()
     assert runs.forked(root / "peace", prepare=prepare) == 0, (root / "peace" / "log.txt").read_text()[-3000:]
     needed = time.perf_counter() - start

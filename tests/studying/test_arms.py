@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from yolomix.host import initial, weights
+from yolomix.nn.registry import BLOCKS, Block
+from yolomix.nn.rules import ChannelRule
 from yolomix.studying import arms, controls, datasets
 from yolomix.studying.arms import Initials, Role
 from yolomix.studying.contents import Contents
@@ -142,6 +144,23 @@ def test_what_no_arm_can_be(plan, case):
     design = plan(arms={"base": f"{TINY}.yaml", "mlla": model})
     with pytest.raises(PlanError, match=rf"(?s)^yolomix\.Study\(arms=\.\.\.\): .*{re.escape(text)}"):
         arms.resolve(design)
+
+
+@pytest.mark.parametrize(("home", "place"), [("__main__", "__main__"), ("__main__", "torch.nn"), ("", "__main__")])
+def test_a_block_of_the_script_that_is_running(plan, monkeypatch, home, place):
+    cls = type("Scripted", (torch.nn.Identity,), {"__module__": place})
+    monkeypatch.setitem(BLOCKS, "Scripted", Block("Scripted", cls, ChannelRule(()), "", home))
+    Path("rows.yaml").write_text(Path("yolo0-tiny.yaml").read_text().replace("MLLAttention", "Scripted"))
+    text = (
+        "(arms=...): each run is a process of its own that needs to import the block Scripted, and the script that "
+        "is running registers it. Move it into a module, such as myblocks.py in the working folder, and write "
+        "myblocks.Scripted in the arm"
+    )
+    for model in (f"{TINY}+Scripted@1:plain.yaml", "rows.yaml"):
+        with pytest.raises(PlanError, match=re.escape(text)):
+            arms.resolve(plan(arms={"base": f"{TINY}.yaml", "mlla": model}))
+    monkeypatch.setitem(BLOCKS, "Scripted", Block("Scripted", torch.nn.Identity, ChannelRule(()), "", "myblocks"))
+    arms.resolve(plan(arms={"base": f"{TINY}.yaml", "mlla": "rows.yaml"}))
 
 
 def test_equal_rows_with_other_weights_are_two_models(plan):

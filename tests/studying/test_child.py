@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -97,6 +98,20 @@ def spec_of(tmp_path: Path, tiny: Path, dataset: Path) -> Callable[..., Any]:
     return make
 
 
+FORKED = """
+from pathlib import Path
+from tests.studying import killing
+print(killing.{call})
+"""
+
+
+def forked(call: str) -> str:
+    """What a call of ``killing`` returns in a fresh process."""
+    done = fresh.run(FORKED.format(call=call))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
 class Interrupt:
     """Ends a run after an epoch, as a signal would; keeps what it said."""
 
@@ -174,15 +189,11 @@ def test_what_is_not_put_back_is_noticed(
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills in another way")
 @pytest.mark.parametrize(("optimizer", "workers"), [("SGD", 0), ("AdamW", 1)])
 def test_killed_at_random_moments(tmp_path: Path, tiny: Path, dataset: Path, optimizer: str, workers: int) -> None:
-    code = f"""
-from pathlib import Path
-from tests.studying import killing
-print(killing.main(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r}, {workers}, 1, 6, optimizer={optimizer!r}))
-"""
-    done = fresh.run(code)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    assert "killed 0 times" not in done.stdout
-    assert "went on 0 times" not in done.stdout
+    said = forked(
+        f"main(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r}, {workers}, 1, 6, optimizer={optimizer!r})"
+    )
+    assert "killed 0 times" not in said
+    assert "went on 0 times" not in said
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -243,16 +254,34 @@ def test_a_run_that_fails(spec_of: Callable[..., Any], tmp_path: Path, tiny: Pat
 
 
 def test_what_failed_later_goes_on(spec_of: Callable[..., Any]) -> None:
-    spec, folder = spec_of("full", epochs=2, close_mosaic=0)
+    spec, folder = spec_of("lacking", epochs=2, close_mosaic=0)
 
-    def full(line: dict[str, Any]) -> None:
-        raise OSError(28, "No space left on device")
+    def lacking(line: dict[str, Any]) -> None:
+        raise RuntimeError("not enough memory")
 
-    record = running.run(spec, folder, full)
+    record = running.run(spec, folder, lacking)
     assert (record.status, len(record.epochs)) == ("failed", 1)
     again = Interrupt()
     assert running.run(spec, folder, again).status == "finished"
     assert [line["epoch"] for line in again.said] == [2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+def test_a_full_disk_is_told_and_the_next_call_goes_on(tmp_path: Path, tiny: Path, dataset: Path) -> None:
+    """Of the state, of Ultralytics' checkpoint, of what it is made to in the end, of the record, and of everything."""
+    said = forked(f"full(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r})").splitlines()
+    assert len(said) == 5
+    for line, name in zip(said, ("state.pt", "last.pt", "last.pt", "record.npz", "")):
+        assert "ended with exit code 1 and without a record; it said last: OSError: " in line
+        assert name in line
+        assert "No space left on device" in line or "File too large" in line or "is the disk full?" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+def test_a_run_whose_queue_is_gone_leaves_no_record(tmp_path: Path, tiny: Path, dataset: Path) -> None:
+    said = forked(f"unread(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r})")
+    assert said.split() == ["1", "record.npz", "False", "state.pt", "True", "0"]
+    assert "Traceback" not in (tmp_path / "unread" / "log.txt").read_text()
 
 
 def test_a_classifier_and_an_early_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,19 @@ def test_groups_that_match_nothing(data):
         PlanError, match=r"groups needs a regular expression that matches file names of .*'\^z'.*4 \(0000"
     ):
         found(data, groups="^z")
-    assert found(data, groups="^0").split == "test"
+    assert found(data, groups="^000[01]").split == "test"
+
+
+@pytest.mark.parametrize("groups", ["^0", "(0)00"])
+def test_groups_that_are_one(data, tmp_path, groups):
+    file = tmp_path / "study.yaml"
+    file.write_text(f"data: {data}\narms: {{a: a.yaml, b: b.yaml}}\nbase: a\nseeds: [0]\ngroups: '{groups}'\n")
+    text = (
+        f"study.yaml, line 5: a verdict needs at least two groups of images in {data}, and {groups!r} puts all of 4 "
+        "into one, '0'. Give an expression that tells videos, tiles or patients apart, or leave groups out"
+    )
+    with pytest.raises(PlanError, match=re.escape(text)):
+        resolve(Plan.read(file), "detect", Contents("study"))
 
 
 def test_best_weights_on_val_are_said(data):

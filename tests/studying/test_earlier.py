@@ -54,6 +54,9 @@ def test_a_training_that_agrees_counts_as_its_run(keys, results, monkeypatch):
     assert len(record.statistics.images) == 6
     assert len(record.epochs) == 1
     assert record.spec.facts["earlier"] == str(results)
+    assert not {"model", "data", "project", "name", "save_dir"} & {*record.arguments}  # paths of this machine
+    assert record.arguments["imgsz"] == 32
+    assert record.spec.model == "yolo0n-tiny.yaml"
 
 
 REFUSED = {

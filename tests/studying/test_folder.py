@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,50 @@ def test_looks_are_planned_once(tmp_path):
         claim(Plan.of(**KEYS, looks=[2, 3]), where, {}, [SPEC])
     with pytest.raises(PlanError, match=r"looks are planned once, and the study in .* has \[2, 3\]"):
         check(Plan.of(**KEYS | {"seeds": [0, 1, 2, 3]}, looks=[3, 4]), where)
+
+
+MORE = Plan.of(**KEYS | {"seeds": [0, 1, 2, 3]})
+
+
+def test_seeds_that_were_added_after_a_report_are_known_for_good(study):
+    assert folder.reported(MORE, study) == []  # nobody has looked
+    (study / "study.json").write_text("{}")
+    assert folder.reported(PLAN, study) == []  # reporting again is no look at more seeds
+    assert folder.reported(MORE, study) == [3]
+    claim(MORE, study, {folder.REPORTED: [3]}, [SPEC])
+    (study / "study.json").unlink()
+    assert folder.reported(MORE, study) == [3]
+    (study / "report.html").write_text("")
+    most = Plan.of(**KEYS | {"seeds": [0, 1, 2, 3, 4]})
+    assert folder.reported(most, study) == [3, 4]
+    assert folder.added([3, 4]).startswith(
+        "seeds were added after a report of 3 and 4 seeds, and no looks had been planned: whoever adds seeds until"
+    )
+
+
+def test_looks_that_are_planned_after_a_report_are_none(study):
+    (study / "report.html").write_text("")
+    assert folder.reported(Plan.of(**KEYS | {"seeds": [0, 1, 2, 3]}, looks=[3, 4]), study) == [3]
+
+
+def test_no_room_is_said_before_anything_runs(tmp_path, monkeypatch):
+    specs = [replace(SPEC, facts={"parameters": count}) for count in (1_000_000, 2_500_000)]
+    folder.check_room(tmp_path, specs, 2)
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: SimpleNamespace(free=100e6))
+    folder.check_room(tmp_path, specs, 1)
+    text = (
+        f"2 runs at once need about 180 MB in {tmp_path}, and its disk has 100 MB free. Make room, or work in a folder"
+    )
+    with pytest.raises(RuntimeError, match=re.escape(text)):
+        folder.check_room(tmp_path, specs, 2)
+
+
+def test_what_a_killed_process_left_before_the_plan_stands_in_nobodys_way(tmp_path):
+    for name in (folder.SPECS, ".study.yaml.yolomix-123-ab", "contents.json"):
+        (tmp_path / name).write_text("")
+    check(PLAN, tmp_path)
+    claim(PLAN, tmp_path, {}, [SPEC])
+    assert opened(tmp_path)[2] == [SPEC]
 
 
 def test_a_folder_of_something_else(tmp_path):

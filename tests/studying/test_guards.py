@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from yolomix.studying import guards
 from yolomix.studying.guards import alike, check, seeded
+from yolomix.studying.plan import Plan, PlanError
 from yolomix.studying.queue import Slot
 from yolomix.studying.record import RunSpec
 
@@ -25,6 +28,45 @@ PROBE: dict[str, Any] = {
 def spec(arm: str, pair: int = 0, role: str = "arm") -> RunSpec:
     facts = {"pair": pair, "role": role, "dataset": "d"}
     return RunSpec(arm, "m.pt", pair, "d.yaml", "test", "last", {"workers": 8}, arm, f"{arm}{pair}", facts)
+
+
+ROWS = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 2, "C3k2", [32]], [-1, 1, "Conv", [32, 3, 2]]]
+BLOCK = [-1, 1, "MLLABlock", []]
+
+
+def arm(rows: list[Any], name: str = "mlla", root: str = "a.yaml") -> Any:
+    return SimpleNamespace(name=name, root=root, rows={"backbone": rows[:2], "head": rows[2:]})
+
+
+def freezing(said: Any) -> Plan:
+    return Plan.of(data="sample", arms={"a": "a.yaml", "b": "b.yaml"}, base="a", seeds=[0], train={"freeze": said})
+
+
+@pytest.mark.parametrize("said", [3, [0, 2], ["2.cv1"], [3, 1]])
+def test_frozen_layers_that_a_graft_moves(said):
+    grafted = arm([*ROWS[:2], BLOCK, *ROWS[2:]])
+    text = (
+        f"yolomix.Study(train=...): freeze={said} needs layers that the base and its grafts have at the same index, "
+        "and layer 2 of mlla is [-1, 1, MLLABlock, []], that of the base [-1, 2, C3k2, [32]]. Freeze layers before it, "
+        "as in freeze: 2, or leave freeze out"
+    )
+    with pytest.raises(PlanError, match=re.escape(text)):
+        guards.frozen(freezing(said), [arm(ROWS), arm(ROWS, "same"), grafted])
+
+
+@pytest.mark.parametrize("said", [None, 0, 2, [1], [0, "1.conv"], [], "10"])
+def test_frozen_layers_that_every_graft_has(said):
+    grafted = arm([*ROWS[:2], BLOCK, *ROWS[2:]])
+    assert guards.frozen(freezing(said), [arm(ROWS), grafted]) == []
+
+
+def test_frozen_layers_of_the_first_layer_and_of_another_model():
+    with pytest.raises(PlanError, match="Graft behind the frozen layers, or leave freeze out"):
+        guards.frozen(freezing(1), [arm(ROWS), arm([BLOCK, *ROWS])])
+    assert guards.frozen(freezing(5), [arm(ROWS), arm([*ROWS, BLOCK], root="b.yaml")]) == [
+        "freeze=5 freezes other layers than in the base: layer 4 of mlla is [-1, 1, MLLABlock, []], that of the base "
+        "not there"
+    ]
 
 
 def test_arms_may_have_other_numbers_of_weights():

@@ -10,8 +10,8 @@ import yaml
 
 import yolomix
 from yolomix import statistics
-from yolomix.studying import guards, planning, study
-from yolomix.studying.folder import PLAN, locked
+from yolomix.studying import folder, guards, planning, study
+from yolomix.studying.folder import PLAN, locked, opened
 from yolomix.studying.plan import PlanError
 from yolomix.studying.planning import StudyPlan, detectable
 from yolomix.studying.record import Record, RunSpec
@@ -149,6 +149,35 @@ def test_two_looks_are_two_calls(keys, monkeypatch):
             (made.folder / spec.folder).mkdir(parents=True)
             Record(spec, "finished").save(made.folder / spec.folder / "record.npz")
     assert {spec.seed for spec in made._until_look(specs)} == {0, 1, 2}
+
+
+def test_seeds_added_after_a_report_are_said_for_good(keys, monkeypatch):
+    monkeypatch.setattr(yolomix.Study, "_carry_out", lambda *_: None)
+    three, five = [0, 1, 2], [0, 1, 2, 3, 4]
+    yolomix.Study(**keys(controls=[], seeds=three)).run()
+    place = Path("runs/study/study")
+    (place / "report.html").write_text("")
+    text = "seeds were added after a report of 3 seeds, and no looks had been planned: "
+    assert text in str(yolomix.Study(**keys(controls=[], seeds=five)).plan(time=False))
+    for _ in range(2):
+        yolomix.Study(**keys(controls=[], seeds=five)).run()
+        (remark,) = [one for one in opened(place)[1]["remarks"] if one.startswith(text)]  # which the report says
+        assert remark.endswith("Plan it before the first run, as in looks: [5, 10]")
+        (place / "report.html").unlink(missing_ok=True)
+
+
+def test_specs_name_no_file_of_this_machine(keys, tmp_path):
+    made = yolomix.Study(**keys(controls=[], data="sample.yaml"))
+    Path("sample.yaml").write_text(Path(keys()["data"]).read_text())
+    setup = made.setup()
+    folder.claim(made.design, made.folder, setup.resolved(), setup.specs)
+    assert str(tmp_path) not in (made.folder / folder.SPECS).read_text()
+    spec = setup.specs[1]
+    assert (spec.data, spec.model) == ("sample.yaml", f"inits/{Path(spec.model).name}")
+    ready = setup.prepare(spec)
+    assert Path(ready.data) == Path("sample.yaml").resolve()
+    assert Path(ready.model) == (made.folder / spec.model).resolve()
+    assert Path(ready.model).is_file()
 
 
 def test_keys_of_runs_depend_on_what_matters(keys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -69,6 +69,23 @@ def with_scale(model: dict[str, Any]) -> dict[str, Any]:
     if model.get("scales") and not model.get("scale"):
         return {**model, "scale": next(iter(model["scales"]))}
     return model
+
+
+def image_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width in pixels from one number or two.
+
+    >>> image_size(640), image_size((480, 640))
+    ((640, 640), (480, 640))
+
+    Raises:
+        ValueError: it is neither.
+    """
+    sizes = [*imgsz] if isinstance(imgsz, Sequence) else [imgsz, imgsz]
+    if len(sizes) == 1:
+        sizes *= 2
+    if len(sizes) != 2 or not all(type(side) is int and side >= 1 for side in sizes):
+        raise ValueError(f"imgsz is one number of pixels, or height and width, as in 480,640; got {imgsz}")
+    return sizes[0], sizes[1]
 
 
 def _prepared(model: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,20 +49,3 @@ def cost_of(model: Any, imgsz: tuple[int, int]) -> Cost:
 def parameters(module: nn.Module) -> int:
     """How many a module has."""
     return sum(p.numel() for p in module.parameters())
-
-
-def image_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width in pixels from one number or two.
-
-    >>> image_size(640), image_size((480, 640))
-    ((640, 640), (480, 640))
-
-    Raises:
-        ValueError: it is neither.
-    """
-    sizes = [*imgsz] if isinstance(imgsz, Sequence) else [imgsz, imgsz]
-    if len(sizes) == 1:
-        sizes *= 2
-    if len(sizes) != 2 or not all(type(side) is int and side >= 1 for side in sizes):
-        raise ValueError(f"imgsz is one number of pixels, or height and width, as in 480,640; got {imgsz}")
-    return sizes[0], sizes[1]

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from yolomix.host import names, runtime, weights
 from yolomix.host.names import Kind
+from yolomix.host.survey import image_size
 from yolomix.profiling import memory
-from yolomix.profiling.costs import image_size, parameters
+from yolomix.profiling.costs import parameters
 from yolomix.profiling.latency import Latency, graphed, measured
 from yolomix.profiling.layers import Seen, tensors, watched
 from yolomix.profiling.operations import Operations, count

@@ -167,8 +167,8 @@ def _check_importable(plan: Plan, name: str, rows: Mapping[str, Any]) -> None:
             raise plan.error(
                 f"arms.{name}",
                 f"each run is a process of its own that needs to import the block {block.name}, and the script that is "
-                "running has registered it. Move it into a module, such as myblocks.py in the working folder, and write "
-                f"myblocks.{block.cls.__name__} in the arm",
+                "running registers it. Move it into a module, such as myblocks.py in the working folder, and "
+                f"write myblocks.{block.cls.__name__} in the arm",
             )
 
 

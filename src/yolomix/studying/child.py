@@ -72,9 +72,12 @@ def _run(folder: Path, threads: int, stdout: TextIO) -> int:
         return 0
 
     def _say(line: dict[str, Any]) -> None:
-        print(json.dumps(line), flush=True)  # into the log
+        text = json.dumps(line) + "\n"
+        sys.stdout.write(text)  # into the log
+        sys.stdout.flush()
         try:
-            print(json.dumps(line), file=stdout, flush=True)
+            stdout.write(text)
+            stdout.flush()
         except OSError:  # the queue is gone, which is no fault of the run: its state stays
             os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
             sys.exit(1)

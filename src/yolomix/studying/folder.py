@@ -23,8 +23,8 @@ ROOT = Path("runs/study")
 PLAN, SPECS, LOCK, STOPPED = "study.yaml", "specs.json", ".lock", "stopped.txt"
 REPORTS = ("report.html", "study.json")  # of which one shows that somebody looked at the results
 REPORTED = "reported"  # in the part of the plan that we wrote: see reported()
-# Of a run at work per parameter: initial weights 4, its state 20 (weights, their average, gradients, two moments of Adam),
-# last.pt and best.pt in half precision 6 each.
+# Of a run at work per parameter: initial weights 4; state 20 (weights, their average, gradients, two moments of Adam);
+# last.pt and best.pt 6 each, in half precision.
 BYTES = 36
 # What another plan of the same study may change; arms and seeds may also be added.
 FREE = ("name", "budget", "earlier", "arms", "seeds", "looks")
@@ -181,8 +181,8 @@ def check_room(folder: Path, specs: Sequence[RunSpec], at_once: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RuntimeError(
-            f"{at_once} runs at once need about {needed / 1e6:.0f} MB in {folder}, and its disk has {free / 1e6:.0f} MB "
-            "free. Make room, or work in a folder on another disk"
+            f"{at_once} runs at once need about {needed / 1e6:.0f} MB in {folder}, and its disk has "
+            f"{free / 1e6:.0f} MB free. Make room, or work in a folder on another disk"
         )
 
 

@@ -31,7 +31,8 @@ EVALUATED_WITH = (  # arguments of the training that an evaluation takes too
 
 PLACES = ("model", "data", "project", "name", "save_dir")  # arguments that name files of this machine
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk's fault, not the run's
+# The disk's fault, not the run's; the first is what an error of PyTorch's writer comes as.
+DISK = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -46,7 +47,7 @@ def run(spec: RunSpec, folder: Path, say: Say) -> Record:
         say: called with plain values after every epoch, and when a state cannot be used.
 
     Raises:
-        OSError: the record cannot be written, or the disk is full. There is no record then, and the next call goes on.
+        OSError: the disk is full or broken. There is no record then, and the next call goes on.
     """
     work = _Work(spec, folder, say)
     try:
@@ -54,7 +55,7 @@ def run(spec: RunSpec, folder: Path, say: Say) -> Record:
     except training.DivergedError as error:
         record = work.ended("diverged", str(error))
     except Exception as error:  # whatever a model or a dataset does, the record says it
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in DISK:
             raise
         files.write_text(folder / ERROR, traceback.format_exc())
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

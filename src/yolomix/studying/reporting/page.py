@@ -184,8 +184,8 @@ def _where(analysis: Analysis, data: OnDataset, name: str, title: str) -> str:
         intro.append(f"Fewer than 10 labelled images in the {data.split} split: {named}.")
     if data.bins:
         intro.append(
-            f"Sizes: {data.bins}. Differences per size are approximate: which object a detection found is not recorded, "
-            "so an image counts, class by class, with the share of its labels of that size."
+            f"Sizes: {data.bins}. Differences per size are approximate: which object a detection found is not "
+            "recorded, so an image counts, class by class, with the share of its labels of that size."
         )
     return section(name, title, *(paragraph(line, "soft") for line in intro), *parts)
 
