@@ -63,6 +63,8 @@ def forked(
             code = child.main([str(folder)])
         except SystemExit as left:
             code = int(str(left.code))
+        except Exception:  # noqa: BLE001  # as Python itself ends; the run's log has it
+            code = 1
         finally:
             os._exit(code)
     if after is not None:

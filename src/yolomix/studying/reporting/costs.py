@@ -11,8 +11,8 @@ import torch
 
 from yolomix import editing, files
 from yolomix.host import offline, weights
+from yolomix.host.survey import image_size
 from yolomix.profiling import measuring
-from yolomix.profiling.costs import image_size
 from yolomix.studying.arms import REFUSED
 from yolomix.studying.record import RunSpec
 
