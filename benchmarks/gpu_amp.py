@@ -1,27 +1,30 @@
-"""Mixed precision on a GPU, every family: ``python -m benchmarks.gpu_amp --out amp.csv``.
+"""Mixed precision on a GPU, every family, beside float32.
 
 Each detector trains 200 steps on the sample dataset in float32 and again with AMP, from the same weights on the same
-images. The file has a row per training step with both losses. Exit code 1 if one was not finite or a training failed.
+images. There is a row per training step with its loss.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
 import logging
 import math
-import sys
+import os
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import gpu_command
+from benchmarks.gpu_record import Record, Row, failure, key
 
 MODELS = ("yolo11n", "mamba-yolo-t", "yolov8n-vmamba", "yolov8n-vim", "yolo11n-assg", "yolo11n-mlla", "yolo11n-halo")
+DTYPES = ("float32", "amp")
 STEPS = 200
-SHOWN = 20  # training steps at each end whose mean is printed
+SHOWN = 20  # training steps at each end whose mean is told
+WORKERS = 7  # trainings at once
 RECIPE: dict[str, Any] = {
+    "device": 0,
     "imgsz": 320,
     "batch": 8,
     "nbs": 8,  # a training step per batch
@@ -37,7 +40,7 @@ RECIPE: dict[str, Any] = {
 
 
 def losses(name: str, steps: int, amp: bool, **recipe: Any) -> list[float]:
-    """The loss of each of the first ``steps`` training steps of a detector on the sample dataset.
+    """The loss of each of the first ``steps`` training steps of a detector on ``data``, or the sample dataset.
 
     Raises:
         RuntimeError: Ultralytics trains without AMP although it was asked for.
@@ -45,6 +48,7 @@ def losses(name: str, steps: int, amp: bool, **recipe: Any) -> list[float]:
     from yolomix import YOLO
     from yolomix.data import sample_dataset
 
+    logging.getLogger("ultralytics").setLevel(logging.WARNING)
     found: list[float] = []
 
     def step(trainer: Any) -> None:
@@ -54,7 +58,7 @@ def losses(name: str, steps: int, amp: bool, **recipe: Any) -> list[float]:
         if len(found) == steps:
             trainer.stop = True
 
-    data = sample_dataset()
+    data = Path(recipe.pop("data", None) or sample_dataset())
     batches = -(-len(list((data.parent / "images" / "train").iterdir())) // recipe["batch"])
     with TemporaryDirectory() as folder:
         model = YOLO(f"{name}.yaml")
@@ -63,37 +67,26 @@ def losses(name: str, steps: int, amp: bool, **recipe: Any) -> list[float]:
     return found[:steps]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Train everything twice; exit code 2 without a GPU."""
-    out = gpu_command.output("benchmarks.gpu_amp", __doc__, argv)
-    if out is None:
-        return gpu_command.NO_GPU
-    logging.getLogger("ultralytics").setLevel(logging.WARNING)
-    return compare(out, MODELS, STEPS, device=0, **RECIPE)
+def run(record: Record) -> None:
+    """Train what is left, several detectors at once: losses are looked at here, not times."""
+    left = record.todo(
+        key(name, RECIPE["imgsz"], RECIPE["batch"], dtype, "training") for name in MODELS for dtype in DTYPES
+    )
+    with ProcessPoolExecutor(max(1, min(WORKERS, (os.cpu_count() or 1) // 2)), get_context("spawn")) as pool:
+        jobs = {pool.submit(losses, one[0], STEPS, one[3] == "amp", **RECIPE): one for one in left}
+        for job in as_completed(jobs):
+            record.add(jobs[job], *rows(job))
 
 
-def compare(out: Path, models: tuple[str, ...], steps: int, **recipe: Any) -> int:
-    """Write the losses of every model, show their means at both ends; 1 if a model or one of them failed."""
-    finite = True
-    with out.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["model", "step", "float32", "amp"])
-        for name in models:
-            try:
-                single, mixed = (losses(name, steps, amp=amp, **recipe) for amp in (False, True))
-            except Exception as error:  # noqa: BLE001  the other models are trained all the same
-                print(f"{name}: {type(error).__name__}: {error}", flush=True)
-                finite = False
-                continue
-            rows = itertools.zip_longest([name] * steps, range(steps), single, mixed, fillvalue=math.nan)
-            table.writerows(rows)
-            file.flush()
-            broken = sum(not math.isfinite(x) for x in single + mixed) + 2 * steps - len(single) - len(mixed)
-            finite &= broken == 0
-            ends = [f"{fmean(x[:SHOWN]):.3f} -> {fmean(x[-SHOWN:]):.3f}" for x in (single, mixed)]
-            print(f"{name}: float32 {ends[0]}, AMP {ends[1]}, {broken} losses missing or not finite", flush=True)
-    return 0 if finite else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def rows(job: Future[list[float]]) -> list[Row]:
+    """A row per training step; a failure if the training failed, ended early or a loss is not finite."""
+    try:
+        found = job.result()
+    except Exception as error:  # noqa: BLE001  the other models are trained all the same
+        return [failure(error)]
+    made: list[Row] = [{"step": step, "loss": f"{loss:.6g}"} for step, loss in enumerate(found)]
+    broken = sum(not math.isfinite(loss) for loss in found) + STEPS - len(found)
+    if broken:
+        return [*made, failure(RuntimeError(f"{broken} of {STEPS} losses missing or not finite"))]
+    ends = " -> ".join(f"{fmean(part):.3f}" for part in (found[:SHOWN], found[-SHOWN:]))
+    return [*made, {"note": f"mean of {SHOWN} losses at each end: {ends}"}]

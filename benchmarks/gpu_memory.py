@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from benchmarks import gpu_ops
+from benchmarks import gpu_ops, gpu_timing
 from benchmarks.four_copy import four_copy
 from yolomix.ops._triton import launch, plan
 from yolomix.ops.ss2d import triton_gpu
@@ -99,7 +99,7 @@ def without_kernels() -> Iterator[None]:
 
 def megabytes(shape: str, dtype: torch.dtype) -> tuple[float, float]:
     """Extra memory at the peak of forward and backward: ours, and the four-copy pipeline's."""
-    with patch.object(gpu_ops, "DEVICE", "meta"):
+    with patch.object(gpu_timing, "DEVICE", "meta"):
         arguments = gpu_ops.Problem("ss2d", shape, BATCH, dtype).arguments(False)
     with without_kernels(), Peak(arguments) as ours:
         out, ckpts = triton_gpu.ss2d_op._init_fn(*arguments, True)

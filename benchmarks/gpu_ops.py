@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import gpu_timing
 from benchmarks.four_copy import four_copy
 from yolomix.ops.selective_scan import selective_scan
 from yolomix.ops.ss2d import ss2d
@@ -17,9 +20,11 @@ from yolomix.ops.ss2d import ss2d
 Function = Callable[..., Tensor]
 # channels, height and width, rank
 SHAPES = {"S1": (64, 160, 2), "S2": (128, 80, 4), "S3": (256, 40, 8), "S4": (512, 20, 16)}
+BATCHES = (32, 8, 1)  # the largest first: it is what the targets speak of
+DTYPES = (torch.float32, torch.bfloat16)
 STATES = 16
 CHANNELS_LAST = "scan, channels last"
-DEVICE = "cuda"
+OPS = ("ss2d", "scan", CHANNELS_LAST)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # of the largest value, outputs and gradients
 
 
@@ -48,16 +53,40 @@ def official(*args: Tensor) -> Tensor:
     return found
 
 
+class VMambaScan(torch.autograd.Function):
+    """VMamba's CUDA kernel, its extension ``selective_scan_cuda_oflex``."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
+        """Outputs, (B, D, L)."""
+        kernels = importlib.import_module("selective_scan_cuda_oflex")
+        out: Tensor
+        out, states, *_ = kernels.fwd(u, delta, A, B, C, D, bias, True, 1, True)
+        ctx.save_for_backward(u, delta, A, B, C, D, bias, states)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the seven arguments."""
+        kernels = importlib.import_module("selective_scan_cuda_oflex")
+        *arguments, states = ctx.saved_tensors
+        return tuple(kernels.bwd(*arguments, grads[0].contiguous(), states, True, 1)[:7])
+
+
+def foreign() -> dict[str, Function]:
+    """The CUDA kernels of others that are installed here, fastest first."""
+    known = {"mamba_ssm": ("mamba_ssm", official), "VMamba": ("selective_scan_cuda_oflex", VMambaScan.apply)}
+    return {name: scan for name, (package, scan) in known.items() if importlib.util.find_spec(package) is not None}
+
+
 def contestants(op: str) -> dict[str, Function]:
-    """Who computes the operator, by name; mamba_ssm where it can be imported.
+    """Who computes the operator, by name; the kernels of others where they are installed.
 
     "scan" has sequences in the memory that mamba_ssm takes, which our kernels copy; the other one is what they read.
     """
     if op == CHANNELS_LAST:
         return {"yolomix triton": ours}
-    scans: dict[str, Function] = {"yolomix triton": ours, "yolomix eager": plain}
-    if importlib.util.find_spec("mamba_ssm") is not None:
-        scans["mamba_ssm"] = official
+    scans: dict[str, Function] = {"yolomix triton": ours, "yolomix eager": plain} | foreign()
     if op == "scan":
         return scans
     maps: dict[str, Function] = {
@@ -86,19 +115,19 @@ class Problem:
         """Arguments of ``ss2d``, or of a scan of 4 * D channels in four groups."""
         channels, side, rank = SHAPES[self.shape]
         torch.manual_seed(0)
-        random = functools.partial(torch.randn, device=DEVICE)
-        A = -torch.arange(1.0, STATES + 1, device=DEVICE).repeat(4 * channels, 1)
+        random = functools.partial(torch.randn, device=gpu_timing.DEVICE)
+        A = -torch.arange(1.0, STATES + 1, device=gpu_timing.DEVICE).repeat(4 * channels, 1)
         if self.op == "ss2d":
             x = random(self.batch, channels, side, side).to(self.dtype).to(memory_format=torch.channels_last)
             weights = [random(4, rank + 2 * STATES, channels) / channels**0.5, random(4, channels, rank) / 4]
-            found = [x, *weights, random(4, channels) / 2 - 4, A, torch.ones(4 * channels, device=DEVICE)]
+            found = [x, *weights, random(4, channels) / 2 - 4, A, torch.ones(4 * channels, device=gpu_timing.DEVICE)]
         else:
             u, delta = (random(self.batch, 4 * channels, self.length).to(self.dtype) for _ in range(2))
             if self.op == CHANNELS_LAST:
                 u, delta = (x.mT.contiguous().mT for x in (u, delta))
             B, C = (random(self.batch, 4, STATES, self.length).to(self.dtype) for _ in range(2))
             bias = random(4 * channels) / 2 - 4
-            found = [u, delta, A, B, C, torch.ones(4 * channels, device=DEVICE), bias]
+            found = [u, delta, A, B, C, torch.ones(4 * channels, device=gpu_timing.DEVICE), bias]
         return [t.requires_grad_(grad) for t in found]
 
     def exponentials(self, backward: bool) -> int:
@@ -122,11 +151,11 @@ class Problem:
 
 
 def problems() -> Iterator[Problem]:
-    """Largest batch first: it is what the targets speak of."""
-    for batch in (32, 8, 1):
-        for dtype in (torch.float32, torch.bfloat16):
+    """Every operator at every size."""
+    for batch in BATCHES:
+        for dtype in DTYPES:
             for shape in SHAPES:
-                for op in ("ss2d", "scan", CHANNELS_LAST):
+                for op in OPS:
                     yield Problem(op, shape, batch, dtype)
 
 
@@ -151,10 +180,11 @@ def check(op: str, name: str, function: Function, dtype: torch.dtype) -> None:
         RuntimeError: they do not; nothing of this contestant may be timed.
     """
     for shape in SHAPES:
-        _check(Problem(op, shape, 2 if shape == "S4" else 1, dtype), name, function)
+        check_one(Problem(op, shape, 2 if shape == "S4" else 1, dtype), name, function)
 
 
-def _check(small: Problem, name: str, function: Function) -> None:
+def check_one(small: Problem, name: str, function: Function) -> None:
+    """Raise RuntimeError unless output and all gradients of this very problem agree with float64."""
     op, dtype = small.op, small.dtype
     got = _answers(function, small.arguments(True))
     for index, (one, right) in enumerate(zip(got, _right(small), strict=True)):

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "studies" / "bccd"
 PLAN = FOLDER.with_suffix(".yaml")
+
+
+def text() -> str:
+    """The report of the records that are there, for docs/results.md."""
+    from yolomix.studying.reporting import report
+
+    with tempfile.TemporaryDirectory() as place:
+        heavy = shutil.ignore_patterns("inits", "weights", "*.pt")
+        copied = Path(shutil.copytree(FOLDER, Path(place) / FOLDER.name, ignore=heavy))
+        found = report(copied, measure=False)
+        table, methods = (copied.joinpath(name).read_text(encoding="utf-8") for name in ("table.md", "methods.md"))
+    notes = [f"- {remark}" for remark in found.analysis.remarks]
+    return "\n".join(["```bash", "python -m benchmarks.study --data FOLDER", "```", "", table, *notes, "", methods])
 
 
 def main(argv: list[str] | None = None) -> int:

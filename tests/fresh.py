@@ -70,4 +70,5 @@ def _environment() -> dict[str, str]:
 @functools.cache
 def _server() -> subprocess.Popen[str]:
     """The process to fork, one for each process of tests; it ends with it, when nothing more can be asked."""
-    return subprocess.Popen([sys.executable, SERVER], env=_environment(), stdin=-1, stdout=-1, text=True)
+    # -P: not the folder of tests first, whose packages have names of modules of Python (statistics).
+    return subprocess.Popen([sys.executable, "-P", SERVER], env=_environment(), stdin=-1, stdout=-1, text=True)

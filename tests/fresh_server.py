@@ -40,7 +40,7 @@ def become(job: dict[str, Any]) -> str:
     os.environ.clear()
     os.environ.update(job["env"])
     sys.argv[:] = ["-c", *job["words"]]
-    sys.path[0] = ""
+    sys.path.insert(0, "")
     return job["code"]
 
 

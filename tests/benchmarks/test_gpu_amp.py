@@ -1,12 +1,12 @@
-"""The comparison of AMP with float32 as far as a CPU can run it: real training steps of a detector, and its verdict."""
+"""The comparison of AMP with float32 as far as a CPU can run it: real training steps of a detector, and its rows."""
 
 from __future__ import annotations
 
-import csv
 import math
+from concurrent.futures import Future
 
 import pytest
-import torch
+from benchmarks.gpu_record import FAILED
 
 from benchmarks import gpu_amp
 from tests.tiny import write_dataset
@@ -26,27 +26,31 @@ def test_steps_of_a_detector_have_losses(recipe):
     assert min(found) > 0
 
 
-def test_a_training_that_fails_costs_the_others_nothing(recipe, tmp_path, capsys):
-    assert gpu_amp.compare(tmp_path / "amp.csv", ("yolo11n-mlla",), 1, **recipe) == 1
-    assert "yolo11n-mlla: RuntimeError: Ultralytics switched AMP off" in capsys.readouterr().out  # as on every CPU
+def test_amp_that_is_switched_off_fails(recipe):
+    with pytest.raises(RuntimeError, match="Ultralytics switched AMP off"):  # as on every CPU
+        gpu_amp.losses("yolo11n-mlla", 1, amp=True, **recipe)
 
 
-def test_losses_become_rows(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_amp, "losses", lambda name, steps, amp: [1.0 + amp] * steps)
-    assert gpu_amp.compare(tmp_path / "amp.csv", ("one", "two"), 2) == 0
-    with (tmp_path / "amp.csv").open() as file:
-        assert list(csv.reader(file))[1:] == [[m, str(i), "1.0", "2.0"] for m in ("one", "two") for i in range(2)]
-    assert "one: float32 1.000 -> 1.000, AMP 2.000 -> 2.000, 0 losses missing" in capsys.readouterr().out
+def done(monkeypatch, result, steps=2):
+    monkeypatch.setattr(gpu_amp, "STEPS", steps)
+    job = Future()
+    job.set_exception(result) if isinstance(result, Exception) else job.set_result(result)
+    return gpu_amp.rows(job)
+
+
+def test_losses_become_rows(monkeypatch):
+    *steps, ends = done(monkeypatch, [2.0, 1.0])
+    assert steps == [{"step": 0, "loss": "2"}, {"step": 1, "loss": "1"}]
+    assert ends == {"note": "mean of 20 losses at each end: 1.500 -> 1.500"}
 
 
 @pytest.mark.parametrize("found", [[1.0, math.nan, 1.0], [1.0, 1.0]], ids=["not finite", "stopped early"])
-def test_a_loss_that_is_missing_or_not_finite_fails(tmp_path, monkeypatch, capsys, found):
-    monkeypatch.setattr(gpu_amp, "losses", lambda name, steps, amp: found if amp else [1.0] * 3)
-    assert gpu_amp.compare(tmp_path / "amp.csv", ("a model",), 3) == 1
-    assert "1 losses missing or not finite" in capsys.readouterr().out
+def test_a_loss_that_is_missing_or_not_finite_is_a_failure_beside_the_others(monkeypatch, found):
+    *steps, last = done(monkeypatch, found, 3)
+    assert len(steps) == len(found)
+    assert "1 of 3 losses missing or not finite" in last[FAILED]
 
 
-def test_without_a_gpu_it_says_what_is_missing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu_amp.main(["--out", str(tmp_path / "x.csv")]) == 2
-    assert "needs a GPU" in capsys.readouterr().err
+def test_a_training_that_fails_is_a_failure(monkeypatch):
+    (row,) = done(monkeypatch, RuntimeError("no memory"))
+    assert row["note"] == "failed: RuntimeError: no memory"

@@ -11,29 +11,30 @@ import torch
 pytest.importorskip("triton", reason="the GPU benchmark needs Triton")
 
 from benchmarks.four_copy import four_copy
+from benchmarks.gpu_record import Lease, Record
 from benchmarks.gpu_timing import Timing
 
-from benchmarks import gpu, gpu_models, gpu_ops
+from benchmarks import gpu_models, gpu_operators, gpu_ops, gpu_plans, gpu_small, gpu_timing
+from yolomix.ops._triton import launch, plan
 from yolomix.ops.ss2d import ss2d
 
 
 @pytest.fixture
-def small_cpu(monkeypatch):
+def small_cpu(monkeypatch, tmp_path):
     """Everything on the CPU, with stages of a few spatial positions."""
-    monkeypatch.setattr(gpu_ops, "DEVICE", "cpu")
+    gpu_small.apply(tmp_path, monkeypatch.setattr)
     monkeypatch.setattr(gpu_ops, "SHAPES", {"S1": (4, 5, 2), "S4": (6, 3, 2)})
-    monkeypatch.setattr(gpu_models, "DEVICE", "cpu")
     monkeypatch.setattr(gpu_models, "SIDE", 64)
+    monkeypatch.setattr(gpu_ops, "foreign", dict)
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    return gpu.Results(tmp_path / "results.csv")
+def record(tmp_path):
+    return Record(tmp_path, "b", "cpu")
 
 
-def rows(results):
-    with open(results.file.name) as file:
+def rows(record):
+    with record.path.open() as file:
         return list(csv.DictReader(file))
 
 
@@ -67,64 +68,68 @@ def test_a_wrong_gradient_is_not_timed(small_cpu):
         gpu_ops.check("scan", "us", wrong, torch.float32)
 
 
-@pytest.mark.parametrize(("name", "ours"), [("yolomix triton", True), ("a peer", False)])
-def test_a_wrong_answer_is_a_row_and_ours_is_remembered(small_cpu, results, monkeypatch, name, ours):
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+def test_a_wrong_answer_is_a_failure_and_is_not_timed(small_cpu, record, monkeypatch):
+    monkeypatch.setattr(gpu_operators, "copy_rate", lambda: 1e6)
+    monkeypatch.setattr(gpu_operators, "exponential_rate", lambda: 1e6)
+    monkeypatch.setattr(gpu_operators, "measure", lambda function: Timing(1.0, 2.0, 3.0, 5, 7.0))
     monkeypatch.setattr(gpu_ops, "problems", lambda: [gpu_ops.Problem("scan", "S4", 1, torch.float32)])
-    monkeypatch.setattr(gpu_ops, "contestants", lambda op: {name: lambda *args: -gpu_ops.plain(*args)})
-    gpu.operators(results, 1e6, 1e6)
-    assert [row["note"][:42] for row in rows(results)] == ["not available: RuntimeError: refusing to t"] * 2
-    assert results.wrong is ours
+    known = {"yolomix eager": gpu_ops.plain, "a peer": lambda *args: -gpu_ops.plain(*args)}
+    monkeypatch.setattr(gpu_ops, "contestants", lambda op: known)
+    gpu_operators.run(record)
+    found = rows(record)
+    assert [row["mode"] for row in found] == ["copy", "exp2"] + ["forward", "forward+backward"] * 2
+    assert [row["ms_p50"] for row in found] == ["", "", "2.0000", "2.0000", "", ""]
+    assert found[2]["share"] != ""
+    assert found[2]["torch"] == torch.__version__
+    assert found[4]["note"].startswith("failed: RuntimeError: RuntimeError: refusing to time a wrong answer: scan")
+    assert len(Lease(record.path.parent).read()["steps"]["b"]["failures"]) == 2
 
 
-def test_every_target_has_its_rows():
+def test_every_target_has_its_rows(monkeypatch):
     found = list(gpu_ops.problems())
     assert len(found) == 2 * 4 * 3 * 3
     assert {p.batch for p in found[:24]} == {32}
-    assert gpu_models.Case("mamba-yolo-t", True, True, False, gpu_models.FOUR_COPY) in list(gpu_models.cases())[:3]
     assert "four copies, yolomix triton" in gpu_ops.contestants("ss2d")
+    monkeypatch.setattr(gpu_ops, "foreign", dict)
     cases = list(gpu_models.cases())
-    assert len(cases) == len(set(cases)) == 2 + len(gpu_models.MODELS) * 8
-    assert sum(case.compiled for case in cases[:5]) == 2
+    assert [case.who for case in cases[:4]] == ["yolomix", "four copies, yolomix triton"] * 2
+    assert {(case.batch, case.train) for case in cases[:4]} == {(32, True)}
+    keys = {case.key for case in cases}
+    assert len(keys) == 4 + len({*gpu_models.PEERS, *gpu_models.PEERS.values()}) * 3 * 2 * 5
+    assert not any("training" in one[4] and "graph" in one[4] for one in keys)
 
 
-def test_without_a_gpu_it_says_what_is_missing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu.main(["--out", str(tmp_path / "x.csv")]) == 2
-    assert "needs a GPU that PyTorch can use" in capsys.readouterr().err
+def test_the_fastest_foreign_scan_is_taken_for_the_official_pipeline(monkeypatch):
+    monkeypatch.setattr(gpu_ops, "foreign", lambda: {"mamba_ssm": gpu_ops.official, "VMamba": len})
+    assert list(gpu_models.cases())[1].who == "four copies, mamba_ssm"
 
 
-def test_a_row_carries_its_conditions_and_its_share_of_the_limit(results, monkeypatch):
-    monkeypatch.setattr(gpu, "measure", lambda function: Timing(1.0, 2.0, 3.0, 5, 7.0))
-    results.time({"what": "scan"}, lambda: None, 100, floor=0.5)
-    row = rows(results)[0]
-    assert (row["ms_p50"], row["share"], row["extra_mb"], row["device"]) == ("2.0000", "0.250", "7.0", "a GPU")
-    assert row["torch"] == torch.__version__
+def test_a_row_carries_its_share_of_the_limit():
+    assert Timing(1.0, 2.0, 3.0, 5, 7.0).row(0.5) == {
+        "ms_p20": "1.0000", "ms_p50": "2.0000", "ms_p80": "3.0000", "reps": 5, "extra_mb": "7.0", "share": "0.250",
+    }  # fmt: skip
 
 
-def test_a_failure_is_a_row_with_its_reason(results, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    results.time({"what": "scan"}, lambda: 1 / 0, 100)
-    assert rows(results)[0]["note"] == "not available: ZeroDivisionError: division by zero"
+def test_a_candidate_is_the_plan_while_it_lasts():
+    before = plan.FORWARD, launch.CKPT
+    with gpu_plans.planned(gpu_plans.Candidate(ckpt=16, unroll=8, segment=1, fill=0.5)):
+        assert (plan.CKPT, launch.CKPT, launch.UNROLL, launch.SEGMENT) == (16, 16, 8, 1)
+        assert launch.FORWARD.warps == plan.FORWARD.warps // 2
+    assert before == (plan.FORWARD, launch.CKPT)
+    assert launch.FORWARD is plan.FORWARD
 
 
-def test_what_comes_too_late_is_a_row_that_says_so(results):
-    results.time({"what": "scan"}, lambda: None, -1)
-    assert rows(results)[0]["note"] == "not measured: out of time"
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_plan_as_it_is_stands_first_among_different_candidates(backward):
+    found = gpu_plans.candidates(backward)
+    assert found[0] == gpu_plans.Candidate()
+    assert len(found) == len({str(one) for one in found}) == (15 if backward else 9)
 
 
-def test_operators_and_detectors_become_rows(small_cpu, results, monkeypatch):
-    monkeypatch.setattr(gpu, "measure", lambda function: Timing(1.0, 2.0, 3.0, 5, 7.0))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(gpu_ops, "problems", lambda: [gpu_ops.Problem("scan", "S4", 1, torch.float32)])
-    monkeypatch.setattr(gpu_ops, "contestants", lambda op: {"yolomix eager": gpu_ops.plain, "peer": lambda *a: 1 / 0})
-    monkeypatch.setattr(gpu_models, "cases", lambda: [gpu_models.Case("yolo11n", False, False, False)])
-    gpu.operators(results, 1e6, 1e6)
-    gpu.detectors(results)
-    found = rows(results)
-    assert [row["mode"] for row in found] == ["forward", "forward+backward"] * 2 + ["inference"]
-    assert [bool(row["note"]) for row in found] == [False, False, True, True, False]
-    assert found[2]["note"] == "not available: ZeroDivisionError: division by zero"
+@pytest.mark.parametrize("model", gpu_models.PEERS)
+def test_peers_cost_as_much(model):
+    ours, stock = gpu_models.gflops(model), gpu_models.gflops(gpu_models.PEERS[model])
+    assert stock == pytest.approx(ours, rel=0.07)
 
 
 def test_work_with_gradients_returns_one_for_every_argument(small_cpu):
@@ -133,12 +138,15 @@ def test_work_with_gradients_returns_one_for_every_argument(small_cpu):
     assert gpu_ops.work(gpu_ops.plain, problem, False)().shape == (1, 24, 9)
 
 
-def test_a_training_step_learns_and_a_forward_pass_runs(small_cpu, monkeypatch):
-    monkeypatch.setattr(gpu_models.Case, "batch", 2)
-    step = gpu_models.work(gpu_models.Case("mamba-yolo-t", True, False, False))
+def test_a_training_step_learns_and_a_forward_pass_runs(small_cpu):
+    step = gpu_models.work(gpu_models.Case("mamba-yolo-t", True, 2, amp=False))
     assert torch.isfinite(step())
-    with gpu_models.pipeline(gpu_models.FOUR_COPY):
+    with gpu_models.pipeline(f"{gpu_models.FOUR_COPY}, yolomix triton"):
         from yolomix.nn import ss2d as blocks
 
         assert blocks.ss2d.func is four_copy
-    assert gpu_models.work(gpu_models.Case("yolo11n", False, False, False))() is not None
+    assert gpu_models.work(gpu_models.Case("yolo11n", False, 1))() is not None
+
+
+def test_timing_on_the_cpu_of_a_rehearsal(small_cpu):
+    assert gpu_timing.measure(lambda: None).reps == 2

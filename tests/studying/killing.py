@@ -41,7 +41,7 @@ class Full(Injection):
         self.name = name
 
     def _counts(self, path: Any) -> bool:
-        return super()._counts(path) and (bool(self.fired) or self.name in os.path.basename(os.fspath(path)))
+        return super()._counts(path) and (bool(self.fired) or self.name in os.path.basename(str(path)))
 
     def step(self, what: str, path: Any, half: Callable[[], Any] = lambda: None) -> None:
         if self.fired:

@@ -266,10 +266,12 @@ def test_what_failed_later_goes_on(spec_of: Callable[..., Any]) -> None:
     assert [line["epoch"] for line in again.said] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
-def test_a_full_disk_is_told_and_the_next_call_goes_on(tmp_path: Path, tiny: Path, dataset: Path) -> None:
+def test_a_full_disk_is_told_and_the_next_call_goes_on(tmp_path: Path) -> None:
     """Of the state, of Ultralytics' checkpoint, of what it is made to in the end, of the record, and of everything."""
-    lines = forked(f"full(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r})").splitlines()
+    model, data = small_model(tmp_path, "detect"), small_data(tmp_path / "data", "detect")
+    lines = forked(f"full(Path({str(tmp_path)!r}), {str(model)!r}, {str(data)!r})").splitlines()
     said = [line for line in lines if not line.startswith("{")]
     for line, name in zip(said, ("state.pt", "last.pt", "last.pt", "record.npz", ""), strict=True):
         assert "ended with exit code 1 and without a record; it said last: OSError: " in line
@@ -278,8 +280,9 @@ def test_a_full_disk_is_told_and_the_next_call_goes_on(tmp_path: Path, tiny: Pat
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
-def test_a_run_whose_queue_is_gone_leaves_no_record(tmp_path: Path, tiny: Path, dataset: Path) -> None:
-    said = forked(f"unread(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r})")
+def test_a_run_whose_queue_is_gone_leaves_no_record(tmp_path: Path) -> None:
+    model, data = small_model(tmp_path, "detect"), small_data(tmp_path / "data", "detect")
+    said = forked(f"unread(Path({str(tmp_path)!r}), {str(model)!r}, {str(data)!r})")
     assert said.splitlines()[-1].split() == ["1", "record.npz", "False", "state.pt", "True", "0"]
     assert "Traceback" not in (tmp_path / "unread" / "log.txt").read_text()
 

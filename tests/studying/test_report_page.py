@@ -234,3 +234,7 @@ def test_a_browser_draws_it(tmp_path: Path, width: int) -> None:
     assert (grey[:, -8:] > 245).mean() > 0.9, "something runs over the right edge"
     # Marks in the dark blue of intervals and dots, BGR of #123570.
     assert (np.abs(pixels.astype(int) - (0x70, 0x35, 0x12)).sum(axis=2) < 30).sum() > 500
+
+
+def test_differences_per_size_are_said_to_be_approximate() -> None:
+    assert "Differences per size are approximate: which object a detection found is not recorded" in page.html(found())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -166,16 +167,17 @@ def test_seeds_added_after_a_report_are_said_for_good(keys, monkeypatch):
         (place / "report.html").unlink(missing_ok=True)
 
 
-def test_specs_name_no_file_of_this_machine(keys, tmp_path):
-    made = yolomix.Study(**keys(controls=[], data="sample.yaml"))
-    Path("sample.yaml").write_text(Path(keys()["data"]).read_text())
+def test_specs_name_no_file_of_this_machine(keys, tmp_path, monkeypatch):
+    monkeypatch.setattr(yolomix.Study, "_carry_out", lambda *_: None)
+    shutil.copytree(Path(keys()["data"]).parent, "here")
+    made = yolomix.Study(**keys(controls=[], data="here/data.yaml"))
+    made.run()
     setup = made.setup()
-    folder.claim(made.design, made.folder, setup.resolved(), setup.specs)
     assert str(tmp_path) not in (made.folder / folder.SPECS).read_text()
     spec = setup.specs[1]
-    assert (spec.data, spec.model) == ("sample.yaml", f"inits/{Path(spec.model).name}")
+    assert (spec.data, spec.model) == ("here/data.yaml", f"inits/{Path(spec.model).name}")
     ready = setup.prepare(spec)
-    assert Path(ready.data) == Path("sample.yaml").resolve()
+    assert Path(ready.data) == Path("here/data.yaml").resolve()
     assert Path(ready.model) == (made.folder / spec.model).resolve()
     assert Path(ready.model).is_file()
 

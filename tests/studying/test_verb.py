@@ -24,7 +24,8 @@ def file(keys) -> Path:
 
 def answer(monkeypatch, capsys, *runs: Run) -> tuple[int, dict, str]:
     monkeypatch.setattr(Study, "run", lambda self, retry, engine, address: [*runs])
-    monkeypatch.setattr(Study, "report", lambda self: SimpleNamespace(to_dict=lambda: {"says": "a"}))
+    report = SimpleNamespace(to_dict=lambda: {"says": "a"}, shown=lambda width: "a")
+    monkeypatch.setattr(Study, "report", lambda self: report)
     code = main(["study", "study.yaml", "--json"])
     out, err = capsys.readouterr()
     return code, json.loads(out), err
