@@ -18,6 +18,7 @@ from torch import Tensor
 from yolomix.ops import selftest
 from yolomix.ops.backend import Backend, BackendFile, needs_gradients, package_refusal
 from yolomix.ops.forcing import is_counting, wanted
+from yolomix.ops.marking import is_marking
 from yolomix.ops.precision import full_precision
 from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file
 
@@ -42,12 +43,14 @@ class Operator(Generic[Inputs, Output]):
         backends: fastest first.
         check: raises unless the inputs fit together.
         prepare: brings checked inputs into the form that every backend takes; None leaves them as they are.
+        marked: the backend that leaves one node in an ONNX graph, see ``ops/marking.py``; None for plain operations.
     """
 
     name: str
     backends: tuple[Backend, ...]
     check: Callable[[Inputs], None]
     prepare: Callable[[Inputs], Inputs] | None = None
+    marked: Backend | None = None
 
     def __call__(self, inputs: Inputs, backend: str = "auto") -> Output:
         """The output for these inputs, by the backend that :meth:`choose` finds."""
@@ -73,6 +76,8 @@ class Operator(Generic[Inputs, Output]):
         if is_counting():
             return next(row for row in self.backends if row.name == "eager").load()
         want = wanted(backend, [row.name for row in self.backends])
+        if self.marked is not None and want == "auto" and is_marking() and not refusals(self.marked, inputs):
+            return self.marked.load()
         rows = self._candidates(want)
         refused: dict[str, list[str]] = {}
         for row in rows:

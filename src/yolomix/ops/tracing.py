@@ -55,6 +55,15 @@ def into_a_file() -> bool:
     return torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() is not None
 
 
+def traced_into_onnx() -> bool:
+    """Whether a graph for an ONNX file is recorded by the TorchScript tracer, which is ``dynamo=False``.
+
+    >>> traced_into_onnx()
+    False
+    """
+    return torch.onnx.is_in_onnx_export() and torch._C._get_tracing_state() is not None
+
+
 def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:
     """The module itself, behind the proxy of a class of its own that ``torch.export`` may put around it.
 

@@ -28,6 +28,7 @@ OPERATOR: Operator[ScanInputs, ScanOutput] = Operator(
         Backend("reference", "yolomix.ops.selective_scan.reference", automatic=False),
     ),
     check,
+    marked=Backend("marked", "yolomix.ops.selective_scan.export.marked"),
 )
 
 

@@ -30,6 +30,7 @@ OPERATOR: Operator[SS2DInputs, Tensor] = Operator(
     ),
     check,
     prepare,
+    marked=Backend("marked", "yolomix.ops.ss2d.export.marked"),
 )
 
 

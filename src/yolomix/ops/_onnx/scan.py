@@ -1,0 +1,101 @@
+"""The recurrence that both operators share, as one ONNX ``Scan`` over time.
+
+What makes it fast in ONNX Runtime: time is the first axis, so that a step is a slice without a copy; A is a constant of
+the body, because one that is carried along is copied in every iteration; y_t = <h_t, C_t> is a MatMul; several steps
+share an iteration where a step is little work beside the call of a node.
+
+Letters: L time steps, K steps of an iteration, X and Y two sizes of which one is the batch and one the groups, P
+channels of a group, N state size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import GraphProto, ValueInfoProto, helper
+
+from yolomix.ops._onnx.graph import Graph, Size
+
+STEPS = ((4096, 8), (16384, 4), (65536, 2))  # state values G * P * N up to which so many steps share an iteration
+
+
+class Sizes(NamedTuple):
+    """The sizes of a scan, those named X and Y in this module and the length maybe symbols.
+
+    >>> Sizes(35, 1, 4, 64, 16).channels
+    64
+    """
+
+    length: Size
+    x: Size
+    y: Size
+    channels: int
+    states: int
+
+
+def steps(A: np.ndarray[Any, Any]) -> int:
+    """How many time steps share an iteration, for A of (..., N, P).
+
+    OpenVINO computes a state of one value wrong when every step has an iteration of its own.
+
+    >>> steps(np.zeros((4, 1, 16, 64))), steps(np.zeros((4, 1, 1, 2**20)))
+    (8, 2)
+    """
+    found = next((count for largest, count in STEPS if A.size <= largest), 1)
+    return max(found, 2) if A.shape[-2] == 1 else found
+
+
+def scan(g: Graph, packed: str, widths: Sequence[int], A: np.ndarray[Any, Any], sizes: Sizes, rank: int) -> str:
+    """h_t = exp(dt_t A) h_(t-1) + v_t B_t and y_t = <h_t, C_t>: the name of y, (L, X, Y, P).
+
+    Args:
+        g: where the nodes go.
+        packed: dt, v = dt * u, B and C in one value, time first, one after the other in the last axis. The axes of each
+            are (L, X, Y, P) or (L, X, Y, N), perhaps some of them in one.
+        widths: of the four in the last axis.
+        A: decay rates, in a shape that broadcasts to (X, Y, N, P).
+        sizes: L, X, Y, P and N.
+        rank: number of axes of ``packed``.
+    """
+    K, (length, X, Y, P, N) = steps(A), sizes
+    filled = _filled(g, packed, rank, length, K)
+    tails = {"dt": (1, P), "v": (1, P), "b": (N, 1), "c": (1, N)}
+    parts = g.split(filled, widths, axis=-1)
+    read = [g.reshape(part, -1, K, X, Y, *tail) for part, tail in zip(parts, tails.values(), strict=True)]
+    if isinstance(X, int) and isinstance(Y, int):
+        start = g.constant(np.zeros((1, X, Y, N, P), A.dtype))
+    else:
+        start = g.op("Expand", g.constant(np.zeros((), A.dtype)), g.sizes(1, X, Y, N, P))
+    body = _body(g.name("body") + "/", A, K, tails)
+    y = g.reshape(g.ops("Scan", start, *read, outputs=2, body=body, num_scan_inputs=4)[1], -1, X, Y, P)
+    return y if filled == packed else g.op("Slice", y, g.ints(0), g.sizes(length), g.ints(0))
+
+
+def _filled(g: Graph, packed: str, rank: int, length: Size, K: int) -> str:
+    """Zeros after the last time step up to a multiple of K: a step size of 0 keeps the state as it is."""
+    if K == 1 or (isinstance(length, int) and length % K == 0):
+        return packed
+    lacking = -length % K if isinstance(length, int) else g.op("Mod", g.op("Neg", length), g.ints(K))
+    return g.op("Pad", packed, g.sizes(*[0] * rank, lacking, *[0] * (rank - 1)))
+
+
+def _body(prefix: str, A: np.ndarray[Any, Any], K: int, tails: dict[str, tuple[int, int]]) -> GraphProto:
+    """K time steps: from the state (1, X, Y, N, P) to the next one, and their outputs (K, X, Y, 1, P)."""
+    g, kind = Graph(prefix), helper.np_dtype_to_tensor_dtype(A.dtype)
+    names = {name: prefix + name for name in ("h", *tails)}
+    decays = g.split(g.op("Exp", g.op("Mul", names["dt"], g.constant(A))), [1] * K, axis=0)
+    pushes = g.split(g.op("Mul", names["b"], names["v"]), [1] * K, axis=0)
+    h, states = names["h"], list[str]()
+    for decay, push in zip(decays, pushes, strict=True):
+        h = g.op("Add", g.op("Mul", decay, h), push)
+        states.append(h)
+    y = g.op("MatMul", names["c"], g.op("Concat", *states, axis=0) if K > 1 else h)
+
+    def _value(name: str, lead: int, tail: Sequence[int]) -> ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, [lead, None, None, *tail])
+
+    N, P = A.shape[-2:]
+    read = [_value(names["h"], 1, (N, P)), *(_value(names[name], K, tail) for name, tail in tails.items())]
+    return helper.make_graph(g.nodes, "steps", read, [_value(h, 1, (N, P)), _value(y, K, (1, P))], g.initializers)

@@ -1,0 +1,195 @@
+"""Operators in ONNX graphs, marked while they are traced and lowered to one Scan, against their references."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.ops import parity
+from yolomix.ops import selective_scan, ss2d, use_backend
+from yolomix.ops._onnx import scan
+from yolomix.ops._onnx.lower import LoweringError, lower
+from yolomix.ops.marking import DOMAIN, is_marking, marking
+
+EXPORTED = 1e-6  # error of an exported graph in float32, of the largest value
+SIZES = [(1, 1), (1, 7), (41, 27)]
+FREE = {0: "batch", 2: "height", 3: "width"}
+
+
+class SS2D(nn.Module):
+    """The operator with weights, as the blocks use it: A is computed from its logarithm."""
+
+    def __init__(self, channels: int = 6, states: int = 4, rank: int = 2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.x_proj = nn.Parameter(torch.randn(4, rank + 2 * states, channels) / channels**0.5)
+        self.dt_proj, self.bias = nn.Parameter(torch.randn(4, channels, rank)), nn.Parameter(torch.randn(4, channels))
+        self.A_log, self.D = nn.Parameter(torch.rand(4 * channels, states)), nn.Parameter(torch.randn(4 * channels))
+
+    def forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+        return ss2d(x, self.x_proj, self.dt_proj, self.bias, -self.A_log.exp(), self.D, backend=backend)
+
+
+class Scan(nn.Module):
+    """The selective scan of a feature map in raster order, its time-varying inputs made from it."""
+
+    def __init__(self, channels: int = 6, states: int = 4, groups: int = 0, whole: bool = True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.groups, self.whole, self.states = groups, whole, states
+        self.mix = nn.Parameter(torch.randn(3 * channels + 2 * states * max(groups, 1), channels) / channels**0.5)
+        self.A_log = nn.Parameter(torch.rand(channels, states))
+        self.D, self.bias = nn.Parameter(torch.randn(channels)), nn.Parameter(torch.randn(channels))
+
+    def forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+        u = x.flatten(2)
+        width = self.states * max(self.groups, 1)
+        delta, z, _, B, C = torch.split(self.mix @ u, [u.shape[1]] * 3 + [width] * 2, dim=1)
+        if self.groups:
+            B, C = (m.unflatten(1, (self.groups, self.states)) for m in (B, C))
+        if not self.whole:
+            return selective_scan(u, delta.sigmoid(), -self.A_log.exp(), B, C, backend=backend)
+        more = {"D": self.D, "z": z, "delta_bias": self.bias, "delta_softplus": True}
+        return selective_scan(u, delta, -self.A_log.exp(), B, C, **more, backend=backend)
+
+
+MODULES = {
+    "ss2d": SS2D(),
+    "ss2d with one state": SS2D(states=1),
+    "scan": Scan(),
+    "scan with one state": Scan(states=1),
+    "scan without D, gate and bias": Scan(whole=False),
+    "scan of two groups": Scan(groups=2),
+    "scan of one group": Scan(groups=1),
+}
+modules = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+
+
+def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.ModelProto:
+    """The graph of a module with its operators marked and lowered."""
+    content, free = io.BytesIO(), {"x": FREE} if is_dynamic else None
+    names = {"input_names": ["x"], "output_names": ["y"], "custom_opsets": {DOMAIN: 1}}
+    with warnings.catch_warnings(), marking(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), (x,), content, **names, opset_version=18, dynamic_axes=free, dynamo=False)
+    model = onnx.load_model_from_string(content.getvalue())
+    lower(model, "scan")
+    return model
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def error(model: onnx.ModelProto, module: nn.Module, x: Tensor) -> float:
+    """The largest error of the graph's output against the reference, of the largest value."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"x": x.numpy()})
+    with torch.no_grad(), use_backend("reference"):
+        want = module.double()(x.double())
+    module.float()
+    assert got.shape == tuple(want.shape)
+    return parity.error(torch.from_numpy(got), want)
+
+
+@modules
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_is_the_reference(module, size, batch):
+    x = torch.randn(batch, 6, *size)
+    model = exported(module, x)
+    assert kinds(model).count("Scan") == 1
+    assert {one.domain for one in model.opset_import} <= {"", "ai.onnx"}
+    assert error(model, module, x) <= EXPORTED
+
+
+@modules
+def test_sizes_stay_symbols(module):
+    model = exported(module, torch.randn(2, 6, 5, 4), is_dynamic=True)
+    for batch, size in zip((1, 2, 4), SIZES, strict=True):
+        assert error(model, module, torch.randn(batch, 6, *size)) <= EXPORTED
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 8])
+@pytest.mark.parametrize("is_dynamic", [False, True])
+def test_any_number_of_steps_may_share_an_iteration(K, is_dynamic, monkeypatch):
+    monkeypatch.setattr(scan, "steps", lambda A: K)
+    x = torch.randn(2, 6, 5, 7)
+    for module in (MODULES["ss2d"], MODULES["scan"]):
+        assert error(exported(module, x, is_dynamic), module, x) <= EXPORTED
+
+
+def test_one_state_never_has_an_iteration_for_every_step():
+    """OpenVINO 2026.4.1 computes that wrong."""
+    for channels in (1, 64, 1 << 20):
+        assert scan.steps(np.zeros((4, 1, 1, channels))) >= 2
+
+
+def test_float64_stays_float64():
+    module, x = SS2D().double(), torch.randn(1, 6, 5, 4, dtype=torch.float64)
+    session = onnxruntime.InferenceSession(exported(module, x).SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        assert parity.error(torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), module(x, "reference")) < 1e-14
+
+
+class LastState(Scan):
+    def forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+        u = x.flatten(2)
+        B = u[:, :4]
+        out, last = selective_scan(u, u.sigmoid(), -self.A_log.exp(), B, B, None, None, None, False, True)
+        return out + last.sum(-1)[..., None]
+
+
+def test_what_no_node_can_hold_stays_plain():
+    module, x = LastState(), torch.randn(1, 6, 5, 4)
+    model = exported(module, x)
+    assert "Scan" not in kinds(model)
+    assert error(model, module, x) <= EXPORTED
+
+
+def test_a_backend_that_is_asked_for_stays_plain():
+    with use_backend("eager"):
+        assert "Scan" not in kinds(exported(SS2D(), torch.randn(1, 6, 5, 4)))
+
+
+class FromImage(SS2D):
+    def forward(self, x: Tensor, backend: str = "auto") -> Tensor:
+        return ss2d(x, self.x_proj, self.dt_proj, self.bias, -self.A_log.exp() * x.mean(), self.D, backend=backend)
+
+
+def test_a_weight_that_depends_on_the_image_names_layer_and_remedy():
+    said = (
+        r"^0: ss2d cannot be exported: its A depends on the image, and a file takes it as a constant; "
+        r"set YOLOMIX_BACKEND=eager to export plain operators instead$"
+    )
+    with pytest.raises(LoweringError, match=said):
+        exported(nn.Sequential(FromImage()), torch.randn(1, 6, 5, 4))
+
+
+class Asked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        self.told = is_marking()
+        return x + 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_the_tracer_of_onnx_files_is_given_marks(tmp_path):
+    asked, x = Asked().eval(), torch.ones(1)
+    told = []
+    with marking():
+        for record in (
+            lambda: asked(x),
+            lambda: torch.jit.trace(asked, x, check_trace=False),
+            lambda: torch.onnx.export(asked, (x,), io.BytesIO(), dynamo=False),
+        ):
+            record()
+            told.append(asked.told)
+    torch.onnx.export(asked, (x,), io.BytesIO(), dynamo=False)
+    assert (told, asked.told) == ([False, False, True], False)
