@@ -25,7 +25,7 @@ def refusals(inputs: ScanInputs) -> list[str]:
     if B.dim() == 2 or C.dim() == 2:
         reasons.append("a marked node takes B and C that vary, not constant ones")
     elif groups(B) != groups(C):
-        reasons.append("a marked node takes B and C of equally many groups")
+        reasons.append("a marked node takes B and C in one form")
     return reasons
 
 
@@ -45,10 +45,10 @@ def run(inputs: ScanInputs) -> Tensor:
 
 
 def groups(matrix: Tensor) -> int:
-    """Into how many groups B or C, (B, N, L) or (B, G, N, L), divides the channels.
+    """The groups G of B or C as (B, G, N, L), or 0 for one without that axis, (B, N, L).
 
     >>> import torch
     >>> groups(torch.ones(1, 2, 6)), groups(torch.ones(1, 4, 2, 6))
-    (1, 4)
+    (0, 4)
     """
-    return int(matrix.shape[1]) if matrix.dim() == 4 else 1
+    return int(matrix.shape[1]) if matrix.dim() == 4 else 0

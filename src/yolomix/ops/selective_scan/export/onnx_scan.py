@@ -11,14 +11,15 @@ def write(call: Call) -> str:
     g, given = call.graph, call.inputs
     batch, length = call.sizes(0, 2)
     A = call.array("A")
-    (D, N), G = A.shape, call.flags["groups"]
+    (D, N), grouped = A.shape, call.flags["groups"]
+    G = max(grouped, 1)
     P = D // G
     dt = given["delta"]
     if "delta_bias" in given:
         dt = g.op("Add", dt, g.op("Unsqueeze", given["delta_bias"], g.ints(1)))
     if call.flags["delta_softplus"]:
         dt = g.softplus(dt, A.dtype)
-    b, c = (g.reshape(given[name], batch, G * N, length) if G > 1 else given[name] for name in "BC")
+    b, c = (g.reshape(given[name], batch, G * N, length) if grouped else given[name] for name in "BC")
     packed = g.op("Concat", dt, g.op("Mul", dt, given["u"]), b, c, axis=1)
     packed = g.op("Transpose", packed, perm=[2, 0, 1])  # (L, B, 2D + 2GN)
     rates = A.reshape(G, P, N).transpose(0, 2, 1)
