@@ -236,11 +236,15 @@ class VisionClueMerge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) -> (B, c2, H / 2, W / 2), sides rounded up. An odd side is padded with zeros."""
-        H, W = x.shape[2:]
+        B, C, H, W = x.shape
         if H % 2 or W % 2:
             x = F.pad(x, [0, W % 2, 0, H % 2])
         # The order that the official weights want; nn.PixelUnshuffle has another.
-        quarters = [x[..., 0::2, 0::2], x[..., 1::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 1::2]]
+        # Neither slices with a step nor six dimensions: runtimes lack them.
+        even, odd = x.reshape(B, C, x.shape[2], -1, 2).unbind(4)  # columns, (B, c1, H, W / 2) each
+        quarters = []
+        for half in (even, odd):
+            quarters += half.reshape(B, C, -1, 2, half.shape[3]).unbind(3)  # rows, (B, c1, H / 2, W / 2) each
         return self.pw_linear(channels_last(torch.cat(quarters, dim=1)))
 
 

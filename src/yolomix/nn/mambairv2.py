@@ -110,10 +110,10 @@ class ASSG(nn.Module):
         attended = x + self.win_mhsa(self.wqkv(self.norm1(x)))
         attended = attended + self.convffn1(self.norm2(attended))
         token = lines(self.embeddingA, PromptTable, self.inner_rank, x.device)  # (r, N)
-        x = torch.addcmul(attended, x, self.scale1)  # x is in there already; the scale weighs one more path of it
+        x = attended + x * self.scale1  # x is in there already; the scale weighs one more path of it
         scanned = x + self.assm(self.norm3(x), token)
         scanned = scanned + self.convffn2(self.norm4(scanned))
-        return torch.addcmul(scanned, x, self.scale2).permute(0, 3, 1, 2).to(dtype)
+        return (scanned + x * self.scale2).permute(0, 3, 1, 2).to(dtype)
 
 
 class LayerStack(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolomix.ops.precision import accum_dtype, full_precision
+from yolomix.ops.tracing import exporting
 
 # Finite: a window of padding alone has no visible key, and its softmax must not be NaN.
 HIDDEN_LOGIT = -1e30
@@ -59,9 +60,11 @@ class WindowAttention(nn.Module):
 
     def forward(self, qkv: Tensor) -> Tensor:
         """Queries, keys and values side by side in the channels: (B, H, W, 3C) -> (B, H, W, C)."""
-        H, W = int(qkv.shape[1]), int(qkv.shape[2])  # constants in an exported graph
-        pad_height, pad_width = -H % self.window_size, -W % self.window_size
-        padded = pad_height > 0 or pad_width > 0
+        H, W = qkv.shape[1], qkv.shape[2]
+        pad_height = count_windows(H, self.window_size) * self.window_size - H
+        pad_width = count_windows(W, self.window_size) * self.window_size - W
+        # An exported graph pads always: it may run at another size than the one at which it was recorded.
+        padded = exporting() or pad_height > 0 or pad_width > 0
         if padded:
             qkv = F.pad(qkv, (0, 0, 0, pad_width, 0, pad_height))
         if self.shift:
@@ -80,21 +83,33 @@ class WindowAttention(nn.Module):
 
         ``closed``, (windows, w*w, w*w), is where a query must not see a key.
         """
-        B, H, W, C = qkv.shape
-        C = C // 3
+        # No tensor has more than five dimensions, because runtimes take no more: windows are cut rows first.
+        B, H, W = qkv.shape[:3]
+        C = int(qkv.shape[3]) // 3
         w, heads = self.window_size, self.num_heads
-        d, nH, nW = C // heads, H // w, W // w
+        nH, nW = H // w, W // w
         accum = accum_dtype(qkv.dtype)
-        # (B, nH, w, nW, w, 3, heads, d) -> (3, B, heads, nH, nW, w, w, d)
-        cut = qkv.reshape(B, nH, w, nW, w, 3, heads, d).permute(5, 0, 6, 1, 3, 2, 4, 7).to(accum)
-        q, k, v = cut.reshape(3, B, heads, nH * nW, w * w, d).unbind(0)
-        bias = self.relative_position_bias_table.to(accum)[self.positions].permute(2, 0, 1)[:, None]
-        logits = d**-0.5 * q @ k.transpose(-2, -1) + bias  # (B, heads, nH * nW, w*w, w*w)
+        cut = qkv.reshape(B, nH, w, nW, w * 3 * C).transpose(2, 3)  # (B, nH, nW, w, w * 3C)
+        cut = cut.reshape(B, nH * nW, w * w, 3 * C).to(accum)
+        q, k, v = (t.reshape(B, nH * nW, w * w, heads, -1).transpose(2, 3) for t in cut.chunk(3, dim=3))
+        # q, k, v are (B, n, heads, w*w, d), n windows row by row.
+        bias = self.relative_position_bias_table.to(accum)[self.positions].permute(2, 0, 1)  # (heads, w*w, w*w)
+        logits = (C // heads) ** -0.5 * q @ k.transpose(-2, -1) + bias  # (B, n, heads, w*w, w*w)
         if closed is not None:
-            logits = logits.masked_fill(closed, HIDDEN_LOGIT)
-        y = (logits.softmax(-1) @ v).reshape(B, heads, nH, nW, w, w, d)
-        y = y.permute(0, 2, 4, 3, 5, 1, 6).reshape(B, H, W, C)
+            # Added, not filled in: ncnn has no masked_fill. A sum with so large a number is that number.
+            logits = logits + HIDDEN_LOGIT * closed[:, None].to(accum)
+        y = (logits.softmax(-1) @ v).transpose(2, 3)  # (B, n, w*w, heads, d)
+        y = y.reshape(B, nH, nW, w, w * C).transpose(2, 3).reshape(B, H, W, C)
         return y.to(qkv.dtype)
+
+
+def count_windows(length: int, window_size: int) -> int:
+    """How many windows cover a side of a feature map.
+
+    >>> count_windows(7, 4)
+    2
+    """
+    return (length + window_size - 1) // window_size  # ONNX divides towards zero, so nothing negative is divided
 
 
 def relative_positions(window_size: int) -> Tensor:
@@ -118,18 +133,21 @@ def closed_pairs(H: int, W: int, window_size: int, shift: int, device: torch.dev
 
     Returns: (windows, w*w, w*w), windows row by row.
     """
-    open_rows = _open_lines(H, window_size, shift, device)
-    open_columns = _open_lines(W, window_size, shift, device)
-    both = open_rows[:, None, :, None, :, None] & open_columns[:, None, :, None, :]  # (nH, nW, w, w, w, w)
-    return ~both.flatten(4).flatten(2, 3).flatten(0, 1)
+    tokens = torch.arange(window_size * window_size, device=device)
+    open_rows = _open_pairs(H, window_size, tokens // window_size + shift)
+    open_columns = _open_pairs(W, window_size, tokens % window_size + shift)
+    return ~(open_rows[:, None] & open_columns).flatten(0, 1)
 
 
-def _open_lines(length: int, window_size: int, shift: int, device: torch.device) -> Tensor:
-    """Which line of a window may see which, (n, w, w): both from the same side of the seam, the key not padding."""
-    n = -(-length // window_size)
-    line = torch.arange(n * window_size, device=device).reshape(n, window_size) + shift
+def _open_pairs(length: int, window_size: int, lines: Tensor) -> Tensor:
+    """Which token of a window may see which, (n, w*w, w*w): both from the same side of the seam, the key not padding.
+
+    Rows or columns alone. ``lines``, (w*w,), is the row or the column of each token of the first window.
+    """
+    n = count_windows(length, window_size)
+    line = window_size * torch.arange(n, device=lines.device)[:, None] + lines  # (n, w*w)
     wrapped = line >= n * window_size
-    padding = line % (n * window_size) >= length
+    padding = line - n * window_size * wrapped.to(line.dtype) >= length  # no `%`, which TensorRT lacks
     return (wrapped[:, :, None] == wrapped[:, None]) & ~padding[:, None]
 
 

@@ -16,6 +16,9 @@ from yolomix.nn.common import inverse_softplus
 from yolomix.nn.layers import called, lines, normed
 from yolomix.ops.precision import accum_dtype, full_precision
 from yolomix.ops.selective_scan import selective_scan
+from yolomix.ops.tracing import exporting, into_a_file
+
+EXACT_IN_FLOAT32 = 1 << 24  # every whole number up to it is one
 
 
 class SelectiveScan(nn.Module):
@@ -133,12 +136,12 @@ class ASSM(nn.Module):
         y = y.permute(0, 2, 3, 1).flatten(1, 2)  # (B, L, E)
         with full_precision(x):
             classes, prompt = self.prompts(x.flatten(1, 2), token)
-            order, inverse = semantic_order(classes)
+            order, inverse = semantic_order(classes, self.num_tokens)
             if not self.raster_prompt:
                 prompt = _reordered(prompt, order)
             z = self.selectiveScan(_reordered(y, order), prompt)  # (B, L, E)
             z = normed(self.out_norm, z)
-        return self.out_proj(_reordered(z.to(x.dtype), inverse)).view_as(x)
+        return self.out_proj(_reordered(z.to(x.dtype), inverse)).reshape(x.shape)
 
     def prompts(self, x: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         """The class of every token and its prompt, (B, L, C) and (r, N) -> (B, L) and (B, L, N).
@@ -155,7 +158,8 @@ class ASSM(nn.Module):
         table = lines(self.embeddingB, PromptTable, self.num_tokens, x.device).to(accum) @ token.to(accum)  # (T, N)
         classes = logits.argmax(dim=-1)
         prompt = F.embedding(classes, table)
-        if torch.is_grad_enabled():
+        # A graph for elsewhere is the same with gradients on and off: exporters record it twice and compare.
+        if torch.is_grad_enabled() and not exporting():
             soft = logits.softmax(dim=-1)
             prompt = prompt + (soft - soft.detach()) @ table  # adds exactly zero, with the gradient of soft @ table
         return classes, prompt
@@ -173,19 +177,23 @@ class ASSM(nn.Module):
         return logits - torch.empty_like(logits).exponential_().log()
 
 
-def semantic_order(classes: Tensor) -> tuple[Tensor, Tensor]:
+def semantic_order(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """The order of tokens sorted by class, and its inverse: classes (B, L) -> (B, L) and (B, L).
 
     Within a class, tokens keep their order.
 
-    >>> semantic_order(torch.tensor([[2, 0, 2, 1]]))[0]
+    >>> semantic_order(torch.tensor([[2, 0, 2, 1]]), num_classes=3)[0]
     tensor([[1, 3, 0, 2]])
     """
     L = classes.shape[1]
     positions = torch.arange(L, device=classes.device)
     # No two keys are equal, so any sort is a stable one. ONNX has no option for a stable sort.
-    order = (classes * L + positions).argsort(dim=1)
-    return order, torch.zeros_like(order).scatter(1, order, positions.expand_as(order))
+    keys = classes * L + positions
+    if exporting() and num_classes * (int(L) if into_a_file() else L) <= EXACT_IN_FLOAT32:
+        keys = keys.to(torch.float32)  # TensorRT's TopK takes no int64
+    order = keys.argsort(dim=1)
+    zeros = torch.zeros_like(order)
+    return order, zeros.scatter(1, order, zeros + positions)
 
 
 def _reordered(x: Tensor, order: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from yolomix.nn.common import Conv, DropPath, Mlp, channels_last
 from yolomix.nn.layers import is_plain
 from yolomix.nn.registry import register
 from yolomix.ops.linear_attention import linear_attention
+from yolomix.ops.tracing import exporting
 
 SOURCE = "Demystify Mamba in Vision: A Linear Attention Perspective, arXiv:2405.16605"
 
@@ -59,9 +60,11 @@ class MLLAttention(nn.Module):
         B, _, H, W = x.shape
         # RoPE and the sums run along positions, so q and k are wanted with the channels in front: weight @ x gives
         # them so, and self.qk(tokens) would have to be transposed. bmm and not `@`: for a frozen weight, `@` computes
-        # in another way, and the result is not bit-identical.
+        # in another way, and the result is not bit-identical. A file has `@`: ncnn cannot expand along the batch.
         if is_plain(self.qk, nn.Linear):
-            qk = torch.bmm(self.qk.weight.expand(B, -1, -1), x.flatten(2))  # (B, 2C, L)
+            tokens = x.flatten(2)  # (B, C, L)
+            weight = self.qk.weight  # (2C, C)
+            qk = weight[None] @ tokens if exporting() else torch.bmm(weight.expand(B, -1, -1), tokens)  # (B, 2C, L)
             if self.qk.bias is not None:
                 qk = qk + self.qk.bias[:, None]
         else:

@@ -52,4 +52,4 @@ def rotate(pairs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     tensor([0., 1.])
     """
     re, im = pairs.unbind(-2)
-    return torch.stack([torch.addcmul(re * cos, im, sin, value=-1), torch.addcmul(re * sin, im, cos)], dim=-2)
+    return torch.stack([re * cos - im * sin, re * sin + im * cos], dim=-2)

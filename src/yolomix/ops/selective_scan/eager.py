@@ -81,13 +81,14 @@ def scan(dt: Tensor, x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
         note_scan(*x.shape, A.shape[1])
         y, last = torch.ops.yolomix.counted_scan(dt, x, A, B, C)  # entered by `counting`
         return y, last
-    batch, channels, length = (int(n) for n in x.shape)
+    batch = x.shape[0]  # may stay a symbol in a graph; the time steps are unrolled there
+    channels, length = (int(n) for n in x.shape[1:])
     groups = math.lcm(*(int(m.shape[1]) for m in (B, C) if m.dim() == 4))
     rates = _by_group(A, groups)
     b, c = _prepared(B, A, x.dtype, groups), _prepared(C, A, x.dtype, groups)
     dt, x = dt.reshape(batch, groups, -1, length), x.reshape(batch, groups, -1, length)
     if into_a_graph():
-        y, h = _segment(dt, x, b, c, rates, rates.new_zeros(batch, *rates.shape))
+        y, h = _segment(dt, x, b, c, rates, None)
     else:
         y, h = _Segments.apply(dt, x, b, c, rates)
     return y.reshape(batch, channels, length), h.transpose(-1, -2).reshape(batch, *A.shape)
@@ -162,8 +163,8 @@ def _prepared(matrix: Tensor, A: Tensor, dtype: torch.dtype, groups: int) -> Ten
     return matrix.repeat_interleave(groups // matrix.shape[1], dim=1)
 
 
-def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Scan one segment from state h: the outputs (B, G, P, S) and the state after it.
+def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scan one segment from state h, None for zeros: the outputs (B, G, P, S) and the state after it.
 
     dt, x: (B, G, P, S); b, c: (B, G, N, S), or (G, N, P) if constant; A: (G, N, P); h: (B, G, N, P).
     """
@@ -173,11 +174,11 @@ def _segment(dt: Tensor, x: Tensor, b: Tensor, c: Tensor, A: Tensor, h: Tensor) 
     inputs = [m * n for m, n in zip(_by_step(x, -2), _matrices(b, len(spans)), strict=True)]
     ends = inputs[0]  # the first pass, from zero states
     for decay, value in zip(decays[1:], inputs[1:], strict=True):
-        ends = torch.addcmul(value, decay, ends)
+        ends = value + decay * ends
     state, last = _carry(ends, torch.cat(spans, dim=-2).sum(-2, keepdim=True), A, h)
     outputs = []  # the second pass, from the right states
     for decay, value, m in zip(decays, inputs, _matrices(c, len(spans)), strict=True):
-        state = torch.addcmul(value, decay, state)
+        state = value + decay * state
         outputs.append((state * m).sum(-2, keepdim=True))
     y = torch.cat(outputs, dim=-2)  # (B, J, G, STEPS, P)
     y = y.permute(0, 2, 4, 1, 3).flatten(3)[..., :length]
@@ -189,7 +190,8 @@ def _by_step(values: Tensor, axis: int) -> tuple[Tensor, ...]:
 
     They are (B, J, G, 1, F) for axis -2 and (B, J, G, F, 1) for axis -1, where the other factor has its own size.
     """
-    batch, groups, width, length = (int(n) for n in values.shape)
+    batch = values.shape[0]
+    groups, width, length = (int(n) for n in values.shape[1:])
     steps = min(STEPS, length)
     chunks = -(-length // steps)
     if chunks * steps > length:
@@ -204,22 +206,25 @@ def _matrices(matrix: Tensor, steps: int) -> Sequence[Tensor]:
     return [matrix] * steps if matrix.dim() == 3 else _by_step(matrix, -1)
 
 
-def _carry(ends: Tensor, spans: Tensor, A: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+def _carry(ends: Tensor, spans: Tensor, A: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     """The state before each chunk, (B, J, G, N, P), and the one after the last, by doubling.
 
     ends: what each chunk leaves when it starts from zero; spans: sum of dt over each chunk, (B, J, G, 1, P);
-    h: the state before the first chunk.
+    h: the state before the first chunk, None for zeros.
     """
     chunks = int(ends.shape[1])
-    first = torch.addcmul(ends[:, :1], _decay(spans[:, :1], A), h[:, None])
-    after = torch.cat([first, ends[:, 1:]], dim=1)
+    if h is None:
+        start, after = torch.zeros_like(ends[:, :1]), ends
+    else:
+        start = h[:, None]
+        after = torch.cat([ends[:, :1] + _decay(spans[:, :1], A) * start, ends[:, 1:]], dim=1)
     reach = 1  # chunks that ``spans`` sums over, the state after j having been carried over as many
     while reach < chunks:
-        moved = torch.addcmul(after[:, reach:], _decay(spans[:, reach:], A), after[:, :-reach])
+        moved = after[:, reach:] + _decay(spans[:, reach:], A) * after[:, :-reach]
         after = torch.cat([after[:, :reach], moved], dim=1)
         spans = torch.cat([spans[:, :reach], spans[:, reach:] + spans[:, :-reach]], dim=1)
         reach *= 2
-    return torch.cat([h[:, None], after[:, :-1]], dim=1), after[:, -1]
+    return torch.cat([start, after[:, :-1]], dim=1), after[:, -1]
 
 
 def _decay(span: Tensor, A: Tensor) -> Tensor:

@@ -30,20 +30,21 @@ def run(inputs: SS2DInputs) -> Tensor:
     torch.Size([1, 18, 4, 5])
     """
     x, x_proj_weight, dt_projs_weight, dt_projs_bias, A, D = inputs
-    batch, channels, H, W = (int(n) for n in x.shape)
+    channels, H, W = (int(n) for n in x.shape[1:])
+    batch = x.shape[0]  # may stay a symbol in a graph
     R, N = int(dt_projs_weight.shape[2]), int(A.shape[1])
     cells = x.to(accum_dtype(x.dtype))
     projected = x_proj_weight.flatten(0, 1) @ cells.flatten(2)  # (B, 4 * (R + 2N), L)
-    rows, columns = projected.view(batch, 2, 2, -1, H, W).unbind(2)  # directions 0 and 2, 1 and 3
+    rows, columns = projected.view(batch, 2, -1, H, W).chunk(2, dim=2)  # directions 0 and 2, 1 and 3
     r, b, c = torch.split(_cross_scan(rows, columns), [R, N, N], dim=2)
     dt = F.softplus(dt_projs_weight @ r + dt_projs_bias[:, :, None])  # (B, 4, D, L)
-    both_ways = cells[:, None].expand(-1, 2, -1, -1, -1)
-    u = _cross_scan(both_ways, both_ways)
+    u = torch.stack([cells.flatten(2), cells.transpose(-1, -2).flatten(2)], dim=1)
+    u = torch.cat([u, u.flip(-1)], dim=1)  # (B, 4, D, L)
     y, _ = scan(dt.flatten(1, 2), (dt * u).flatten(1, 2), A, b, c)
     merged = _cross_merge(y.view(batch, 4, channels, -1), H, W)
     # Every direction adds its skip at the cell itself, so the four skip weights act as their sum.
     skip = D.view(4, channels).sum(0)
-    return torch.addcmul(merged, skip[:, None, None], cells)
+    return merged + skip[:, None, None] * cells
 
 
 def _cross_scan(rows: Tensor, columns: Tensor) -> Tensor:
