@@ -242,7 +242,7 @@ class VisionClueMerge(nn.Module):
         # The order that the official weights want; nn.PixelUnshuffle has another.
         # Neither slices with a step nor six dimensions: runtimes lack them.
         even, odd = x.reshape(B, C, x.shape[2], -1, 2).unbind(4)  # columns, (B, c1, H, W / 2) each
-        quarters = []
+        quarters: list[Tensor] = []
         for half in (even, odd):
             quarters += half.reshape(B, C, -1, 2, half.shape[3]).unbind(3)  # rows, (B, c1, H / 2, W / 2) each
         return self.pw_linear(channels_last(torch.cat(quarters, dim=1)))

@@ -28,8 +28,8 @@ def windows(x: Tensor, num_heads: int, block: int, halo: int) -> Tensor:
     tensor([[0., 1., 3., 4.],
             [2., 0., 5., 0.]])
     """
-    B, I, H, W = x.shape
-    d, w = int(I) // num_heads, block + 2 * halo
+    B, channels, H, W = x.shape
+    d, w = int(channels) // num_heads, block + 2 * halo
     nH, nW, more = count_blocks(H, block), count_blocks(W, block), -(-2 * halo // block)
     x = F.pad(x, (halo, (nW + more) * block - W - halo, halo, (nH + more) * block - H - halo))
     x = x.reshape(B, num_heads, d, -1).transpose(2, 3)  # (B, heads, positions, d)
