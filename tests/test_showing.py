@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import yolomix
 from tests.cli.test_demo import OUTCOME
+from tests.studying import synthetic
 from tests.test_records import CONDITIONS
 from tests.tiny import description
 from yolomix import ops
@@ -18,6 +20,14 @@ from yolomix.profiling.latency import Latency
 from yolomix.profiling.operations import Operations
 from yolomix.profiling.values import Layer, ModelProfile, Profile
 from yolomix.showing import LENGTH, Shown
+from yolomix.studying import plan as studies
+from yolomix.studying.planning import StudyPlan
+from yolomix.studying.record import ImageStatistics
+from yolomix.studying.record import Record as RunRecord
+from yolomix.studying.reporting.analysis import analyse
+from yolomix.studying.reporting.result import Analysis
+from yolomix.studying.reporting.writing import Report as StudyReport
+from yolomix.studying.study import Run
 from yolomix.surgery.report import Fate, Outcome, Report
 
 TENSOR = Outcome("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
@@ -31,6 +41,15 @@ PROFILED = ModelProfile(
     "a.yaml", (64, 96), 1, Latency(2.0, 1.9, 2.1, 2.0), CONDITIONS, parameters=464, operations=Operations(7_000_000),
     fused_flops=7_000_000, layers=(LAYER,),
 )  # fmt: skip
+
+KEYS = {"data": "sample", "arms": {"a": "yolo11n.yaml", "b": "yolo11n-mlla.yaml"}, "base": "a", "seeds": [0, 1, 2]}
+RUN = synthetic.spec("yolo11n", 0)
+
+
+@functools.cache
+def analysis() -> Analysis:
+    return analyse(*synthetic.study(arms=("yolo11n", "mlla"), seeds=2, images=5))
+
 
 VALUES: dict[str, Callable[[], Shown]] = {
     "<ModelEdit model-mllablock: .plan() shows what changes, .apply() writes it>": lambda: CHANGE,
@@ -49,6 +68,18 @@ VALUES: dict[str, Callable[[], Shown]] = {
     "<Conditions cpu, 1 thread, AMD EPYC (znver4, x86_64), 2026-11-20>": lambda: CONDITIONS,
     "<ModelProfile a.yaml, 64x96, 464, 0.01 GFLOPs, 2.0 ms>": lambda: PROFILED,
     "<Profile a.yaml, 64x96, 464, 0.01 GFLOPs, 2.0 ms>": lambda: Profile((PROFILED,)),
+    "<Plan study: 2 arms x 3 seeds on sample>": lambda: studies.Plan.of(**KEYS),
+    "<Study study: 2 arms x 3 seeds on sample>": lambda: yolomix.Study(**KEYS),
+    "<StudyPlan s: 4 of 6 runs to do, 1.5 h>": lambda: StudyPlan(
+        "s", (("arm", "runs"), ("a", "6")), 6, 2, 1.5, "", {}, "", None, ()
+    ),
+    "<Run yolo11n s0 on bccd: missing>": lambda: Run(RUN),
+    "<Record yolo11n seed 0: failed (no memory), 0 epochs>": lambda: RunRecord(RUN, "failed", "no memory"),
+    "<ImageStatistics 1 images, 1 classes, 0 detections, 0 labels>": lambda: ImageStatistics(("a.jpg",), ("cat",)),
+    "<Analysis blood-cells: 2 arms, 4 runs, complete>": analysis,
+    "<Report blood-cells: 2 arms, 4 runs, complete: report.html>": lambda: StudyReport(
+        analysis(), (Path("report.html"),)
+    ),
     "<Processor AMD EPYC (znver4, x86_64), AVX-512>": lambda: CONDITIONS.processor,
 }
 
