@@ -18,7 +18,7 @@ from yolomix.records import Processor
 
 NEEDED = (
     *("yolomix", "torch", "torchvision", "ultralytics", "numba"),
-    *("docstring_parser", "numpy", "PyYAML", "platformdirs", "rich"),
+    *("docstring_parser", "numpy", "scipy", "PyYAML", "platformdirs", "rich"),
 )
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxscript", "onnxslim", "lap", "cloudpickle")
 

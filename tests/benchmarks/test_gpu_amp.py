@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from concurrent.futures import Future
 
@@ -10,6 +11,15 @@ from benchmarks.gpu_record import FAILED
 
 from benchmarks import gpu_amp
 from tests.tiny import write_dataset
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """The benchmark quiets Ultralytics for its process, which here is that of other tests, too."""
+    logger = logging.getLogger("ultralytics")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

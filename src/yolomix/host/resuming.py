@@ -89,9 +89,9 @@ def write(file: Path, state: State) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    content = io.BytesIO()
-    torch.save(state, content)
-    files.write(file, content.getvalue())
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write(file, buffer.getvalue())
 
 
 def read(file: Path) -> State:
