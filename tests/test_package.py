@@ -19,6 +19,7 @@ ROOT = Path(yolomix.__file__).parent
 FLOORS = {
     "_version": set(),
     "files": set(),
+    "nearest": set(),
     "progress": set(),
     "showing": set(),
     "statistics": set(),
@@ -37,6 +38,7 @@ FLOORS = {
     "doctor": {"hooks", "host", "records", "data", "ops"},
     "demo": {"files", "progress", "profiling", "showing", "host", "records", "data", "ops"},
     "studying": {
+        "nearest",
         "files",
         "progress",
         "showing",
@@ -53,6 +55,7 @@ FLOORS = {
         "editing",
     },
     "cli": {
+        "nearest",
         "progress",
         "studying",
         "profiling",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from yolomix import nearest
 from yolomix.cli import request, verbs
 
 
@@ -38,14 +39,14 @@ def test_a_task_may_come_first_as_in_yolo():
 
 
 def test_near_names():
-    assert request.near("epoch", ["epochs", "batch"]) == "did you mean epochs?"
-    assert request.near("zzz", ["epochs", "batch"]) == "known: epochs, batch"
-    assert request.near("zzz", map(str, range(99))).endswith("11, ...")
-    assert request.near("epoch", ["epochs", "epoch0", "epoch1"]) == "did you mean epochs, epoch1 or epoch0?"
-    assert request.near("zzz", []) == "it takes no arguments"
+    assert nearest.near("epoch", ["epochs", "batch"]) == "did you mean epochs?"
+    assert nearest.near("zzz", ["epochs", "batch"]) == "known: epochs, batch"
+    assert nearest.near("zzz", map(str, range(99))).endswith("11, ...")
+    assert nearest.near("epoch", ["epochs", "epoch0", "epoch1"]) == "did you mean epochs, epoch1 or epoch0?"
+    assert nearest.near("zzz", []) == "it takes no arguments"
 
 
 @pytest.mark.parametrize(("word", "known"), [("list", "edit"), ("info", "demo"), ("size", "save"), ("at", "args")])
 def test_a_name_with_little_in_common_is_not_suggested(word, known):
-    assert request.meant(word, [known]) == ""
-    assert request.near(word, [known]) == f"known: {known}"
+    assert nearest.meant(word, [known]) == ""
+    assert nearest.near(word, [known]) == f"known: {known}"

@@ -228,7 +228,7 @@ def test_no_record_at_all_is_an_error() -> None:
 
 def test_an_unknown_metric_names_those_of_the_task() -> None:
     plan, specs, records = study()
-    with pytest.raises(ValueError, match=r"no metric 'top1' for detect; there are mAP50-95, mAP50, mAP75"):
+    with pytest.raises(ValueError, match=r"no metric 'top1' for detect; known: mAP50-95, mAP50, mAP75"):
         analyse(replace(plan, metric="top1"), specs, records)
 
 

@@ -136,7 +136,7 @@ def test_a_study_needs_a_plan_or_keys(keys):
 
 def test_a_metric_of_another_task(keys):
     with pytest.raises(
-        PlanError, match=r"\(metric=\.\.\.\): detect models have no metric 'top1'; there are mAP50-95, mAP50"
+        PlanError, match=r"\(metric=\.\.\.\): detect models have no metric 'top1'; known: mAP50-95, mAP50"
     ):
         yolomix.Study(**keys(metric="top1")).run()
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolomix.cli.request import UsageError, meant, near
+from yolomix.cli.request import UsageError
+from yolomix.nearest import meant, near
 
 
 @dataclass(frozen=True)

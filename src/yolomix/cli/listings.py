@@ -7,8 +7,8 @@ from typing import Any
 
 from yolomix import models as packaged
 from yolomix.cli.answer import Answer, Listing, Table, paragraph
-from yolomix.cli.request import meant
 from yolomix.models import Model
+from yolomix.nearest import meant
 
 DATA = {"detect": "sample", "segment": "sample", "classify": "FOLDER"}  # for a task; for others FILE.yaml
 

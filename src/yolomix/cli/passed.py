@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from yolomix.cli.answer import Answer
-from yolomix.cli.request import UsageError, near
+from yolomix.cli.request import UsageError
 from yolomix.cli.verbs import Verb
 from yolomix.host import names, offline
 from yolomix.host.names import Kind
 from yolomix.host.streams import children_to_stderr
+from yolomix.nearest import near
 
 BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
 UNLISTED = ("augmentations", "save_dir", "task", "cfg")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from yolomix.nearest import near
 
 FLAGS = {
     "--json": "answer for programs",
@@ -15,8 +16,6 @@ FLAGS = {
 }
 IMPORT = "import="  # good with every verb, as often as wanted
 TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")  # `yolo detect train` is good syntax
-
-FEW = 12  # names that one line can hold
 
 # Words that are verbs elsewhere, most of them of `yolo`, and what to type instead.
 ELSEWHERE = {
@@ -89,33 +88,6 @@ def read(words: Sequence[str], verbs: Iterable[str]) -> Request:
         raise _unknown(verb, known)
     rest.remove(verb)
     return Request(verb, rest, as_json, imports=imports)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """What to type instead: the names near to a word, or all of them when none is near and they are few.
-
-    >>> near("epoch", ["epochs", "batch"])
-    'did you mean epochs?'
-    >>> near("zzz", ["epochs", "batch"])
-    'known: epochs, batch'
-    """
-    names = [*known]
-    if not names:
-        return "it takes no arguments"
-    more = ", ..." if len(names) > FEW else ""
-    return meant(word, names) or f"known: {', '.join(names[:FEW])}{more}"
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """The question whether one of the names near to a word was meant; empty when none is near.
-
-    >>> meant("warp", ["after", "wrap"]), meant("list", ["edit"])
-    ('did you mean wrap?', '')
-    """
-    *others, last = difflib.get_close_matches(word, [*known], n=3) or [""]
-    if not last:
-        return ""
-    return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
 
 
 def _about(rest: Sequence[str], known: Sequence[str]) -> str | None:

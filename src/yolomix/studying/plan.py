@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any
 
+from yolomix.nearest import near
 from yolomix.showing import Shown
 from yolomix.studying.planfile import PlanError as PlanError  # who needs a plan needs its error
 from yolomix.studying.planfile import opened, shown
@@ -167,17 +167,6 @@ class Plan(Shown):
     def in_short(self) -> str:
         """Its name and size."""
         return f"{self.name}: {len(self.arms)} arms x {len(self.seeds)} seeds on {', '.join(self.data)}"
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """What was meant: the nearest names, or all of them.
-
-    >>> near("seed", ["seeds", "data"]), near("zzz", ["seeds", "data"])
-    ('did you mean seeds?', 'there are seeds, data')
-    """
-    names = [*known]
-    found = difflib.get_close_matches(word, names, n=3)
-    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(names)}"
 
 
 def _read(key: str, value: Any, draft: Plan, values: dict[str, Any], faults: list[str]) -> None:

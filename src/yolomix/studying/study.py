@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolomix import progress
+from yolomix.nearest import near
 from yolomix.progress import Progress
 from yolomix.showing import Shown
 from yolomix.studying import arms, controls, datasets, earlier, folder, guards, planning, runs
@@ -16,7 +17,7 @@ from yolomix.studying.arms import Arm, Initials
 from yolomix.studying.contents import Contents
 from yolomix.studying.datasets import Dataset
 from yolomix.studying.earlier import Found
-from yolomix.studying.plan import METRICS, Plan, near
+from yolomix.studying.plan import METRICS, Plan
 from yolomix.studying.planning import StudyPlan
 from yolomix.studying.queue import Queue, Slot, slots
 from yolomix.studying.record import RECORD, Record, RunSpec

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from yolomix.nearest import near
 from yolomix.statistics import LEVEL, LOOKS
 from yolomix.studying.arms import Role
-from yolomix.studying.plan import METRICS, Plan, near
+from yolomix.studying.plan import METRICS, Plan
 from yolomix.studying.record import Record, RunSpec
 from yolomix.studying.runs import VERSIONS
 
