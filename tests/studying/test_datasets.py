@@ -88,7 +88,7 @@ def test_near_images_are_a_remark(data):
     near = cv2.imread(str(images / "test" / "0002.jpg"))
     cv2.imwrite(str(images / "train" / "near.jpg"), np.clip(near.astype(int) + 3, 0, 255))
     (remark,) = [remark for remark in found(data).remarks if "near pair" in remark]
-    assert remark.endswith("1 near pairs of images between train and test: near.jpg and 0002.jpg")
+    assert remark.endswith("1 near pair of images between train and test: near.jpg and 0002.jpg")
 
 
 def test_a_test_split_of_one_image(data):

@@ -223,6 +223,14 @@ def test_missing_runs_are_listed_with_their_reasons(tmp_path: Path) -> None:
     assert not (folder / costs.FILE).exists()
 
 
+def test_missing_runs_of_an_arm_are_listed_together() -> None:
+    plan, specs, records = cached()
+    there = {key: record for key, record in records.items() if record.spec.arm != "mlla"}
+    analysis = analyse(plan, specs, there)
+    assert words.listed(analysis.not_whole) == ["mlla seeds 0, 1, 2 on bccd: missing"]
+    assert "3 of 18 runs are not whole (mlla seeds 0, 1, 2 on bccd: missing)" in words.methods(analysis)
+
+
 class Studied:
     """What a report needs of a study."""
 

@@ -209,7 +209,8 @@ def _check_apart(plan: Plan, name: str, judged: str, splits: dict[str, Split]) -
         pairs = [(i, j) for i, j in pairs if one.contents[i].pixels != other.contents[j].pixels]
         if pairs:
             texts = [f"{one.images[i].name} and {other.images[j].name}" for i, j in pairs]
-            yield f"{name}: {len(pairs)} near pairs of images between {first} and {second}: {_few(texts)}"
+            count = "1 near pair" if len(pairs) == 1 else f"{len(pairs)} near pairs"
+            yield f"{name}: {count} of images between {first} and {second}: {_few(texts)}"
 
 
 def _check_groups(plan: Plan, name: str, split: Split) -> None:

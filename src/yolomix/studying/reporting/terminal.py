@@ -10,7 +10,7 @@ from yolomix.studying.reporting.result import Analysis
 from yolomix.studying.reporting.values import OnDataset
 from yolomix.surgery.table import table
 
-LISTED = 10  # runs that are not whole
+LISTED = 10  # arms with runs that are not whole
 
 
 def shown(analysis: Analysis, width: int | None = None) -> str:
@@ -54,9 +54,9 @@ def _dataset(analysis: Analysis, data: OnDataset, width: int | None) -> Iterator
 
 def _remarks(analysis: Analysis, width: int | None) -> Iterator[str]:
     notes = words.notes(analysis)
-    runs = analysis.not_whole
+    runs = words.listed(analysis.not_whole)
     if runs:
-        more = f"; and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-        notes.append(f"{words.wrong(analysis)}: {words.listed(runs[:LISTED])}{more}")
+        more = f"; and {len(runs) - LISTED} arms more" if len(runs) > LISTED else ""
+        notes.append(f"{words.wrong(analysis)}: {'; '.join(runs[:LISTED])}{more}")
     for note in notes:
         yield textwrap.fill(f"- {note}", width or 10_000, subsequent_indent="  ", break_long_words=False)

@@ -163,7 +163,8 @@ def _families(analysis: Analysis) -> Iterator[str]:
 
 def _excluded(analysis: Analysis) -> Iterator[str]:
     if analysis.not_whole:
-        yield f"{wrong(analysis)} ({listed(analysis.not_whole)}); contrasts with these arms have no verdict."
+        runs = "; ".join(listed(analysis.not_whole))
+        yield f"{wrong(analysis)} ({runs}); contrasts with these arms have no verdict."
     else:
         yield "No run was excluded."
 
@@ -201,9 +202,15 @@ def _of_contrasts(data: OnDataset) -> Iterator[str]:
         yield f"{'every contrast' if len(names) == count > 1 else ', '.join(names)}: {note}"
 
 
-def listed(runs: Sequence[Run]) -> str:
-    """Runs with what became of them."""
-    return "; ".join(f"{run.spec.arm} seed {run.spec.seed} on {run.dataset}: {run.status}" for run in runs)
+def listed(runs: Sequence[Run]) -> list[str]:
+    """Runs with what became of them, those of an arm on a dataset together."""
+    seeds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for run in runs:
+        seeds[run.spec.arm, run.dataset, run.status].append(str(run.spec.seed))
+    return [
+        f"{arm} {'seed' if len(found) == 1 else 'seeds'} {', '.join(found)} on {data}: {status}"
+        for (arm, data, status), found in seeds.items()
+    ]
 
 
 def versions(conditions: Mapping[str, Any]) -> str:
