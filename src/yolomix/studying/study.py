@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolomix import progress
-from yolomix.nearest import near
 from yolomix.progress import Progress
 from yolomix.showing import Shown
-from yolomix.studying import arms, controls, datasets, earlier, folder, guards, planning, runs
-from yolomix.studying.arms import Arm, Initials
-from yolomix.studying.contents import Contents
-from yolomix.studying.datasets import Dataset
-from yolomix.studying.earlier import Found
-from yolomix.studying.plan import METRICS, Plan
+from yolomix.studying import earlier, folder, guards, planning, runs
+from yolomix.studying.plan import Plan
 from yolomix.studying.planning import StudyPlan
-from yolomix.studying.queue import Queue, Slot, slots
+from yolomix.studying.queue import Queue
 from yolomix.studying.record import RECORD, Record, RunSpec
+from yolomix.studying.setup import Setup, opened
 
 REPORTING = "yolomix.studying.reporting"
 ENGINES = ("local", "ray")
@@ -55,64 +51,6 @@ class Run(Shown):
         said = {"arm": self.spec.arm, "seed": self.spec.seed, "dataset": self.spec.facts.get("dataset")}
         metrics = {} if self.record is None else dict(self.record.metrics)
         return said | {"status": self.status, "reason": self.reason, "folder": self.spec.folder, "metrics": metrics}
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A plan with everything that it names opened and checked.
-
-    Attributes:
-        arms: the base first, controls last.
-        datasets: of the plan.
-        specs: all runs, in the order in which they begin.
-        metric: that of the plan, or of the task.
-        initials: the initial weights.
-        room: where runs go.
-        threads: of each run.
-        remarks: what is not wrong and has to be known.
-        contents: what is remembered of the files of the datasets.
-        earlier: trainings of other days that count as runs.
-        reported: see :func:`yolomix.studying.folder.reported`.
-    """
-
-    arms: Sequence[Arm]
-    datasets: Sequence[Dataset]
-    specs: Sequence[RunSpec]
-    metric: str
-    initials: Initials
-    room: Sequence[Slot]
-    threads: int
-    remarks: Sequence[str]
-    contents: Contents
-    earlier: Sequence[Found]
-    reported: Sequence[int]
-
-    def prepare(self, spec: RunSpec) -> RunSpec:
-        """Make the initial weights of a run; returns the spec with the paths of this machine."""
-        arm, dataset = self._of(spec)
-        model = self.initials.prepare(arm, dataset, spec.seed)
-        return replace(spec, model=str(model.resolve()), data=dataset.data)
-
-    def remove(self, spec: RunSpec) -> None:
-        """Remove the initial weights of a run that has finished, except those that others grow from."""
-        self.initials.remove(*self._of(spec), spec.seed)
-
-    def _of(self, spec: RunSpec) -> tuple[Arm, Dataset]:
-        arm = next(arm for arm in self.arms if arm.name == spec.arm)
-        return arm, next(data for data in self.datasets if data.name == spec.facts["dataset"])
-
-    def resolved(self) -> dict[str, Any]:
-        """What the study's own ``study.yaml`` says beside the plan."""
-        named = {arm.name: arm.facts() for arm in self.arms}
-        return {
-            "metric": self.metric,
-            "threads": self.threads,
-            folder.REPORTED: [*self.reported],
-            "versions": runs.versions(),
-            "arms": {name: {key: facts[key] for key in ("role", "model", "control")} for name, facts in named.items()},
-            "datasets": [data.facts() | {"split": data.split} for data in self.datasets],
-            "remarks": [*self.remarks],
-        }
 
 
 class Study(Shown):
@@ -224,7 +162,7 @@ class Study(Shown):
             PlanError: a model, a dataset or what they have in common is wrong.
         """
         if self._setup is None:
-            self._setup = self._opened(said)
+            self._setup = opened(self.design, self.folder, said)
         return self._setup
 
     def specs(self) -> list[RunSpec]:
@@ -264,39 +202,6 @@ class Study(Shown):
         if reporter is None:
             raise RuntimeError(f"a report needs {REPORTING}.report, which is not there; records() has the numbers")
         return reporter(self)
-
-    def _opened(self, said: Progress) -> Setup:
-        design = self.design
-        found = arms.resolve(design)
-        task = found[0].task
-        metric = design.metric or METRICS[task][0]
-        if metric not in METRICS[task]:
-            raise design.error("metric", f"{task} models have no metric {metric!r}; {near(metric, METRICS[task])}")
-        said(0, 1, "reading the datasets")
-        contents = Contents(self.folder)
-        data = datasets.resolve(design, task, contents)
-        said(0, 1, "fitting controls")
-        everybody = controls.with_controls(design, found)
-        remarks = [] if design.metric else [f"metric: {metric}, as the plan does not say one"]
-        remarks += [remark for dataset in data for remark in dataset.remarks]
-        remarks += [arm.remark for arm in everybody if arm.remark]
-        remarks += guards.frozen(design, everybody)
-        if "matched" not in design.controls:
-            remarks.append("no matched controls, as the plan has it: a gain may come from the parameters alone")
-        arguments: dict[str, Mapping[str, Any]] = {}
-        for dataset in data:
-            arguments[dataset.name], sentence = arms.pinned(design, everybody[0], dataset)
-            remarks += [sentence] if sentence else []
-        initials = Initials(self.folder, everybody[0])
-        count = len(design.seeds) * len(data) * len(everybody)
-        kept = folder.opened(self.folder)[1].get("threads", 0) if folder.is_study(self.folder) else 0
-        room, threads = slots(count, design.train.get("device"), int(kept))
-        specs = runs.specs(design, everybody, data, arguments, initials, threads)
-        before = earlier.find(design, everybody, data, specs)
-        remarks += [one.remark for one in before]
-        reported = folder.reported(design, self.folder)
-        remarks += [folder.added(reported)] if reported else []
-        return Setup(everybody, data, specs, metric, initials, room, threads, remarks, contents, before, reported)
 
     def _queue(self, setup: Setup, engine: str, address: str | None) -> Queue:
         if engine == "ray":
