@@ -13,6 +13,8 @@ export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Installed without bytecode, which the first import writes: without it, each process compiles half of PyTorch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types tests oldest faults benchmark-zoo package clean help
 help:
