@@ -62,9 +62,9 @@ def matched(base: Arm, arm: Arm) -> Arm:
     Raises:
         ValueError: nothing of that size can stand there.
     """
-    parts = [*base.parts]
+    parts, root = [*base.parts], editing.edit(base.root)
     for part in arm.parts[len(base.parts) :]:
-        parts += _control_parts(base.root, part)
+        parts += _control_parts(root, part)
     control = made(base, f"{arm.name} control", Role.CONTROL, parts)
     wanted, got = arm.parameters(80), control.parameters(80)
     if abs(got - wanted) > WITHIN * wanted:
@@ -72,22 +72,21 @@ def matched(base: Arm, arm: Arm) -> Arm:
     return control
 
 
-def _control_parts(root: str, part: Part) -> Iterator[Part]:
-    """The grafts that stand for one: per width of the feature map one, so that each block is met."""
-    model = editing.edit(root)
+def _control_parts(model: editing.ModelEdit, part: Part) -> Iterator[Part]:
+    """The grafts that stand for one of a root: per width of the feature map one, so that each block is met."""
     by_widths: dict[tuple[int, ...], list[str]] = {}
     block = BLOCK
     outer = csp.split(part.block)
     if outer is not None:
         block = f"{outer[0]}({BLOCK})"
     for index in insertion.resolve(list(part.at), model.base.layers):
-        added = _added(root, replace(part, at=(str(index),)))
+        added = _added(model, replace(part, at=(str(index),)))
         channels = model.base.layers[index].channels or 0
         stand_in = replace(part, block=block, at=(str(index),))
         if part.mode == "replace":
-            widths = _measured(root, stand_in, added)
+            widths = _measured(model, stand_in, added)
         else:
-            widths = _fitted(root, stand_in, channels, added)
+            widths = _fitted(model, stand_in, channels, added)
         by_widths.setdefault(widths, []).append(str(index))
     for widths, at in by_widths.items():
         yield replace(part, block=block, at=tuple(at), args=_args(part, widths))
@@ -99,27 +98,27 @@ def _args(part: Part, widths: tuple[int, ...]) -> tuple[Any, ...]:
     return (*(csp.without_mapping(part.args)[0] if csp.split(part.block) else ()), named)
 
 
-def _added(root: str, part: Part) -> int:
+def _added(model: editing.ModelEdit, part: Part) -> int:
     """How many parameters a graft adds."""
-    change = editing.graft(editing.edit(root), part.block, list(part.at), part.mode, part.args, part.n, part.gate)
+    change = editing.graft(model, part.block, list(part.at), part.mode, part.args, part.n, part.gate)
     return change.plan().parameters_added
 
 
-def _fitted(root: str, part: Part, channels: int, added: int) -> tuple[int, ...]:
+def _fitted(model: editing.ModelEdit, part: Part, channels: int, added: int) -> tuple[int, ...]:
     """Hidden width and convolved channels of blocks behind a layer that add so many parameters together."""
     gate = 0 if part.gate is False else channels
     one = GatedConv.fitted(channels, 6 * channels + 52)  # of the smallest block, to count the repeats
-    repeats = _added(root, replace(part, args=_args(part, one[:2]))) // (one.parameters + gate)
+    repeats = _added(model, replace(part, args=_args(part, one[:2]))) // (one.parameters + gate)
     fit = GatedConv.fitted(channels, added // repeats - gate)
     return fit[:2]
 
 
-def _measured(root: str, part: Part, added: int) -> tuple[int, ...]:
+def _measured(model: editing.ModelEdit, part: Part, added: int) -> tuple[int, ...]:
     """The hidden width in the place of a layer: by bisection, since what else is in there counts too."""
     low, high = 1, WIDEST
     while high - low > 1:
         middle = (low + high) // 2
-        if _added(root, replace(part, args=_args(part, (middle,)))) <= added:
+        if _added(model, replace(part, args=_args(part, (middle,)))) <= added:
             low = middle
         else:
             high = middle
