@@ -28,12 +28,16 @@ from tests.tiny import TINY, write_dataset
 torch.set_num_threads(1)
 
 
-NOT_RUN = {"GPU check did not run": "GPU checks", "browser check did not run": "browser checks"}
-"""What the reason of a skipped check begins with, and what the summary calls those that need what is not here."""
+NOT_RUN = {
+    "GPU check did not run": "GPU checks",
+    "browser check did not run": "browser checks",
+    "heavy: runs with YOLOMIX_TEST_FULL=1": "heavy checks",
+}
+"""What the reason of a skipped check begins with, and what the summary calls those that did not run."""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many checks need a GPU or a browser that is not here."""
+    """Say how many checks are too heavy, or need a GPU or a browser that is not here."""
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, what in NOT_RUN.items():
         count = sum(reason in str(report.longrepr) for report in skipped)

@@ -7,7 +7,6 @@ and two sizes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -21,12 +20,11 @@ from ultralytics.nn import tasks
 
 import yolomix
 import yolomix.nn
+from tests.full import cases, full
 from yolomix import ModelEdit
 from yolomix.hooks import load
 from yolomix.nn.registry import BLOCKS, register
 
-FULL = os.environ.get("YOLOMIX_TEST_FULL", "0") not in ("", "0")
-full = pytest.mark.skipif(not FULL, reason="heavy: runs with YOLOMIX_TEST_FULL=1")
 FOLDER = Path(ultralytics.__file__).parent / "cfg/models"
 YAMLS = {file.name: file for file in sorted(FOLDER.glob("*/*.yaml"))}
 # More than about 20 million parameters at the smallest scale.
@@ -129,9 +127,7 @@ def assert_same(stock: Any, graft: ModelEdit, *sizes: tuple[int, int]) -> Any:
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=full if n.removesuffix(".yaml") in HEAVY else ()) for n in YAMLS]
-)
+@pytest.mark.parametrize("name", cases(YAMLS, always=[name for name in YAMLS if name[:-5] not in HEAVY]))
 def test_every_stock_yaml(name: str) -> None:
     """New rows at backbone and head inputs, and a wrap of every layer that can be wrapped."""
     model = described(YAMLS[name])

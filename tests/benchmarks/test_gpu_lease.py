@@ -17,6 +17,7 @@ import torch
 from benchmarks.gpu_record import BROKEN, COLUMNS, Lease, Record, best, key
 
 from benchmarks import gpu_lease
+from tests.full import full
 from tests.tiny import ROOT
 
 ONE, TWO, THREE = (key(name, mode="tried") for name in ("one", "two", "three"))
@@ -67,10 +68,10 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again_in_the_next_call_alone
 
 
 def test_too_little_memory_is_a_result(record, tmp_path):
-    def full():
+    def fails():
         raise torch.cuda.OutOfMemoryError("at 80 GB")
 
-    record().work({ONE: full})
+    record().work({ONE: fails})
     assert rows(tmp_path / "b.csv") == [("one", "not measured: out of memory")]
     assert Lease(tmp_path).read()["steps"]["b"]["failures"] == {}
 
@@ -166,7 +167,7 @@ def test_without_a_gpu_it_says_what_is_missing(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("YOLOMIX_TEST_FULL") != "1", reason="heavy: runs with YOLOMIX_TEST_FULL=1")
+@full
 def test_the_rehearsal_is_killed_and_goes_on_to_its_end(tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu_lease", "--dry-run", "--minutes", "9", "--out", str(tmp_path)]
     first = subprocess.Popen(command, cwd=ROOT)

@@ -14,6 +14,7 @@ import pytest
 from tests.faults import campaign, forking, kinds, report
 from tests.faults.campaign import Run
 from tests.faults.kind import Bad, Kind, Limits
+from tests.full import full
 from tests.tiny import ROOT
 
 
@@ -30,9 +31,6 @@ def faults(*args: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-heavy = pytest.mark.skipif(os.environ.get("YOLOMIX_TEST_FULL") != "1", reason="heavy: runs with YOLOMIX_TEST_FULL=1")
-
-
 @pytest.mark.slow
 def test_the_small_part_of_every_kind():
     code, said = faults("--small", "--seed", "1", "--jobs", "1")
@@ -43,7 +41,7 @@ def test_the_small_part_of_every_kind():
         warnings.warn(line, stacklevel=1)  # into the summary
 
 
-@heavy
+@full
 def test_every_kind_finds_what_is_planted():
     code, said = faults("--plants", "--seed", "1")
     assert code == 0, said[-6000:]
