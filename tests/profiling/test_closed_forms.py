@@ -1,4 +1,7 @@
-"""Counts of every zoo model and scale against closed forms, to the last operation."""
+"""Counts of every zoo model against closed forms, to the last operation.
+
+At its smallest scale, and at the largest one of each family; at every scale with ``YOLOMIX_TEST_FULL=1``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 
 import yolomix
+from tests.full import cases
 from tests.profiling import closed_forms
 from tests.profiling.closed_forms import Rows
 from yolomix import models, nn
@@ -19,15 +23,17 @@ SCALES = [(name, scale) for name, model in models.zoo().items() for scale in mod
 FIRST = [(name, next(iter(model.parameters))) for name, model in models.zoo().items()]
 # The other tasks of Mamba-YOLO differ in their heads, which are Ultralytics'.
 FAMILIES = [(name, scale) for name, scale in FIRST if models.zoo()[name].task == "detect" and "nolocal" not in name]
+LARGEST = [(name, [*models.zoo()[name].parameters][-1]) for name, _ in FAMILIES]
 # Every case names a backend. All of them equal the closed form, and so each other.
 CASES = [
     *((name, scale, (640, 640), "eager") for name, scale in SCALES),
     *((name, scale, (320, 320), "triton") for name, scale in FAMILIES),
     *((name, scale, (480, 640), "numba") for name, scale in FAMILIES),
 ]
+ALWAYS = [case for case in CASES if case[:2] in FIRST + LARGEST]
 
 
-@pytest.mark.parametrize(("name", "scale", "size", "backend"), CASES)
+@pytest.mark.parametrize(("name", "scale", "size", "backend"), cases(CASES, ALWAYS))
 def test_every_layer_counts_its_closed_form(name, scale, size, backend):
     rows = Rows(name, scale)
     if (name, scale) not in FIRST:
@@ -65,7 +71,8 @@ def test_a_scan_without_a_formula_is_named_and_not_zero(monkeypatch):
     for name in ("LEAST", "MOST", "WARM"):  # how long it takes is of no interest here
         monkeypatch.setattr(latency, name, 1)
     monkeypatch.delitem(operations.FORMULAS, torch.ops.yolomix.counted_scan)
-    found = yolomix.profile("yolov8n-vmamba.yaml", imgsz=64)
+    with use_backend("eager"):
+        found = yolomix.profile("yolov8n-vmamba.yaml", imgsz=64)
     (model,) = found.models
     assert [layer.name for layer in model.layers if layer.operations.not_counted] == ["2", "4", "6", "8"]
     assert model.operations.not_counted == {"yolomix.counted_scan"}
