@@ -1,4 +1,4 @@
-"""A plan with tiny models and a rendered dataset, for every test here."""
+"""A plan with tiny models and a rendered dataset for every test here, and runs without processes of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.studying import runs
 from tests.tiny import TINY
 from yolomix.data import render
+from yolomix.studying import guards, queue
 from yolomix.studying.plan import Plan
 
 TRAIN = {"epochs": 1, "imgsz": 32, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "optimizer": "AdamW"}
@@ -38,3 +40,11 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> Callab
 def plan(keys: Callable[..., dict[str, Any]]) -> Callable[..., Plan]:
     """That plan, with changes."""
     return lambda **changes: Plan.of(**keys(**changes))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a study need no process, which takes longer to import PyTorch than to train."""
+    monkeypatch.setattr(queue, "_cores", lambda: 1)  # one after another
+    monkeypatch.setattr(queue.Queue, "_begin", runs.begin)
+    monkeypatch.setattr(guards, "probed", runs.probed)

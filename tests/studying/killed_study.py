@@ -1,4 +1,4 @@
-"""A study whose queue and runs are killed at random moments, and one in peace: ``main(...)`` in a fresh process."""
+"""A study whose queue and runs are killed, and one in peace: for a fresh process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ import psutil
 
 import yolomix
 from tests.studying import killing, runs
-from yolomix.studying import guards, study
-from yolomix.studying.queue import Queue
+from yolomix.studying import guards, queue
 from yolomix.studying.record import Record
 from yolomix.studying.reporting import report
 
@@ -38,66 +37,73 @@ TRAIN = {
 PLAN = {
     "arms": {"base": "trained.pt", "mlla": "trained+MLLABlock@1.pt"},
     "base": "base",
-    "seeds": [0, 1],
     "controls": [],
     "train": TRAIN,
 }
-RUNS = 4
-MOMENTS = 2 + RUNS * (2 + EPOCHS)  # what :func:`progress` counts to
+EACH = 2 + EPOCHS  # what :func:`progress` counts of a run
+FIRST_EPOCH = 3  # where it stands after the first epoch of a study without guards
 DELAY = 2.0  # seconds: a moment is up to so long after what it counts
 
 
-def main(root: Path, model: str, data: str, count: int, seed: int, whole: bool) -> str:
+def train(folder: Path, model: str, data: str) -> None:
+    """Train a small model in a folder, so that there is something to find."""
+    killing.imported()
+    runs.write_spec(folder, model, data, epochs=3, nbs=2, mosaic=0.0, close_mosaic=0, optimizer="AdamW")
+    assert runs.forked(folder) == 0
+
+
+def main(root: Path, data: str, kills: int, whole: bool) -> str:
     """Compare; returns how often what was killed.
 
     Args:
-        root: where both studies work.
-        model: a small model, trained first, so that there is something to find.
-        data: its dataset.
-        count: of kills.
-        seed: of their moments.
-        whole: whether the study in peace has a queue with processes too, and guards.
+        root: where both studies work; :func:`train` has worked in ``trained`` there.
+        data: a dataset like that of the training.
+        kills: how many; a single one is of the queue, after the first epoch of its first run.
+        whole: two seeds, guards, and a study in peace that has a queue with processes too.
     """
-    killing.imported()
-    runs.write_spec(root / "trained", model, data, epochs=30, nbs=2, mosaic=0.0, close_mosaic=0, optimizer="AdamW")
-    assert runs.forked(root / "trained") == 0
+    root = root.resolve()
     for name in ("peace", "killed"):
         (root / name).mkdir()
         shutil.copy(root / "trained" / "weights" / "last.pt", root / name / "trained.pt")
+    if not whole:
+        _make_smaller()
+    plan = PLAN | {"data": data, "seeds": [0, 1] if whole else [0]}
     began = time.monotonic()
-    assert _ended(_begun(root / "peace", data, (lambda: None) if whole else _here)) == 0
+    assert _ended(_begun(root / "peace", plan, (lambda: None) if whole else _without_processes)) == 0
     needed = time.monotonic() - began
-    killed = _killed(root / "killed", data, count, np.random.default_rng(seed))
+    killed = _killed(root / "killed", plan, kills)
     _compare(root / "peace", root / "killed")
     return f"killed {dict(killed)}; {needed:.0f} s in peace, {time.monotonic() - began - needed:.0f} s killed"
 
 
-def _killed(folder: Path, data: str, count: int, rng: np.random.Generator) -> Counter[str]:
+def _killed(folder: Path, plan: dict[str, Any], kills: int) -> Counter[str]:
     """Carry a study out and kill its queue, or a run of it, at so many moments; goes on until all is done."""
-    killed = Counter[str]()
-    queue = _begun(folder, data)
-    for moment in sorted(rng.choice(MOMENTS - 1, count, replace=False)):  # not after the end
+    killed, rng = Counter[str](), np.random.default_rng(1)
+    last = 2 + len(plan["arms"]) * len(plan["seeds"]) * EACH
+    moments = sorted(rng.choice(last - 1, kills, replace=False)) if kills > 1 else [FIRST_EPOCH]
+    process = _begun(folder, plan)
+    for moment in moments:
         while progress(folder) < moment:
-            if psutil.Process(queue).status() == psutil.STATUS_ZOMBIE:
-                assert _ended(queue) in (0, 1)  # 1: a run of it was killed
-                queue = _begun(folder, data)
+            if psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
+                assert _ended(process) in (0, 1)  # 1: a run of it was killed
+                process = _begun(folder, plan)
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, DELAY))
-        at_work = [one.pid for one in psutil.Process(queue).children() if "yolomix.studying.worker" in one.cmdline()]
-        if at_work and killed["runs"] <= killed["queues"]:  # in turns, as far as there are runs
+        time.sleep(rng.uniform(0, DELAY) if kills > 1 else 0)
+        at_work = [one.pid for one in psutil.Process(process).children() if "yolomix.studying.worker" in one.cmdline()]
+        if at_work and killed["runs"] < killed["queues"]:  # in turns, as far as there are runs
             os.kill(int(rng.choice(at_work)), signal.SIGKILL)
             killed["runs"] += 1
         else:
-            os.kill(queue, signal.SIGKILL)
-            assert _ended(queue) in (-signal.SIGKILL, 0, 1)
+            os.kill(process, signal.SIGKILL)
+            assert _ended(process) in (-signal.SIGKILL, 0, 1)
             killed["queues"] += 1
-            queue = _begun(folder, data)
-    while _ended(queue) != 0:
+            process = _begun(folder, plan)
+    while _ended(process) != 0:
         failed = [
             file for file in folder.glob("runs/study/*/runs/*/record.npz") if Record.load(file).status == "failed"
         ]
         assert not failed, "a kill left a record of a run that failed"
-        queue = _begun(folder, data)
+        process = _begun(folder, plan)
     return killed
 
 
@@ -109,7 +115,7 @@ def progress(folder: Path) -> int:
     return found + sum(file.read_text().count('{"epoch"') for file in place.glob("runs/*/log.txt"))
 
 
-def _begun(folder: Path, data: str, prepare: Callable[[], Any] = lambda: None) -> int:
+def _begun(folder: Path, plan: dict[str, Any], prepare: Callable[[], Any] = lambda: None) -> int:
     """Let a fork of this process carry the study out and report; returns its id."""
     pid = os.fork()
     if pid == 0:
@@ -117,10 +123,11 @@ def _begun(folder: Path, data: str, prepare: Callable[[], Any] = lambda: None) -
         try:
             os.chdir(folder)
             prepare()
-            made = yolomix.Study(data=data, **PLAN)
+            made = yolomix.Study(**plan)
             lacking = [run for run in made.run() if run.status != "finished"]
             report(made, measure=False)
             code = int(bool(lacking))
+            print(*(run.reason for run in lacking), sep="\n")
         except Exception:  # noqa: BLE001  # the test says what came
             traceback.print_exc()
         finally:
@@ -132,20 +139,14 @@ def _ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-class _Forks(Queue):
-    """Runs one after another in forks of this process, which have imported everything."""
-
-    def run(self, specs: Any, *args: Any, **options: Any) -> None:
-        for spec in specs:
-            (self.folder / spec.folder).mkdir(parents=True)
-            self.prepare(spec).write(self.folder / spec.folder)
-            assert runs.forked(self.folder / spec.folder) == 0
-
-
-def _here() -> None:
-    """Carry runs out without a queue and without guards, which takes less time."""
-    study.Queue = _Forks  # type: ignore[misc]
+def _make_smaller() -> None:
+    """Carry studies out without guards, and one run after the other."""
     guards.check = lambda *_: None  # type: ignore[assignment]
+    queue._cores = lambda: 1
+
+
+def _without_processes() -> None:
+    queue.Queue._begin = runs.begin  # type: ignore[assignment,method-assign]
 
 
 def _compare(peace: Path, killed: Path) -> None:
@@ -153,7 +154,7 @@ def _compare(peace: Path, killed: Path) -> None:
     one, other = (read(folder) for folder in (peace, killed))
     assert one == other, f"reports differ: {one} {other}"
     values = [run["value"] for run in one["datasets"][0]["runs"]]
-    assert len({*values}) > 1, f"a comparison of nothing: {values}"
+    assert all(values), f"a comparison of nothing: {values}"
     for folder in sorted((peace / "runs" / "study" / "study" / "runs").iterdir()):
         there = killed / folder.relative_to(peace)
         assert runs.numbers(folder) == runs.numbers(there), folder.name

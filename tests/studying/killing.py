@@ -93,7 +93,10 @@ def imported() -> None:
 
 
 def main(root: Path, model: str, data: str, workers: int, seed: int, count: int, **changes: Any) -> str:
-    """Compare; returns how often the run was killed and how often it went on from a state."""
+    """Compare; returns how often the run was killed and how often it went on from a state.
+
+    A single kill comes after the first epoch, so that there is a state.
+    """
     prepare = more_workers if workers else (lambda: None)
     for name in ("peace", "killed"):
         runs.write_spec(root / name, model, data, **changes)
@@ -102,8 +105,9 @@ def main(root: Path, model: str, data: str, workers: int, seed: int, count: int,
     assert runs.forked(root / "peace", prepare=prepare) == 0, (root / "peace" / "log.txt").read_text()[-3000:]
     needed = time.perf_counter() - start
     killed = went_on = 0
-    for moment in runs.moments(seed, count, needed):
-        if runs.forked(root / "killed", moment, prepare) == -9:
+    first = root / "killed" / "state.pt" if count == 1 else None
+    for moment in runs.moments(seed, count, needed if first is None else needed / 8):
+        if runs.forked(root / "killed", moment, prepare, first) == -9:
             killed += 1
             went_on += (root / "killed" / "state.pt").exists()
     assert runs.forked(root / "killed", prepare=prepare) == 0, (root / "killed" / "log.txt").read_text()[-3000:]

@@ -1,18 +1,22 @@
-"""Small runs of a study, for the tests: their specs, and processes that work on them and are killed."""
+"""Small runs of a study, for the tests: their specs, and what works on them, in this process or in one to be killed."""
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from yolomix.studying import child
+from yolomix.host import training
+from yolomix.studying import child, running
+from yolomix.studying.queue import Queue, Slot
 from yolomix.studying.record import RECORD, Record, RunSpec
 
 SMALL = {
@@ -43,10 +47,27 @@ def write_spec(folder: Path, model: str | Path, data: str | Path, **changes: Any
     return spec
 
 
+def begin(queue: Queue, spec: RunSpec, done: Callable[[RunSpec, Record], None]) -> None:
+    """In place of ``Queue._begin``: the run is over when this returns, without a process that imports PyTorch again."""
+    folder = (queue.folder / spec.folder).resolve()  # to Ultralytics a relative one is somewhere else
+    folder.mkdir(parents=True)
+    ready = queue.prepare(spec)
+    ready.write(folder)
+    done(spec, running.run(ready, folder, lambda line: queue.seconds.append(line["seconds"])))
+
+
+def probed(spec: RunSpec, slot: Slot) -> dict[str, Any]:
+    """In place of ``guards.probed``, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = replace(spec, arguments={**spec.arguments, "device": slot.device})
+        return training.probe(spec.model, running.training_arguments(given, Path(folder)))
+
+
 def forked(
     folder: Path,
     after: float | None = None,
     prepare: Callable[[], Any] = lambda: None,
+    since: Path | None = None,
 ) -> int:
     """Work on a run in a fork of this process, killed after so many seconds; what ``os.wait`` says of it.
 
@@ -54,6 +75,7 @@ def forked(
         folder: of the run.
         after: seconds; None lets it end.
         prepare: called in the fork.
+        since: the file with which the seconds begin; None begins them with the fork.
     """
     pid = os.fork()
     if pid == 0:
@@ -68,9 +90,15 @@ def forked(
         finally:
             os._exit(code)
     if after is not None:
+        while since is not None and not since.exists() and not _has_ended(pid):
+            time.sleep(0.01)
         time.sleep(after)
         os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def numbers(folder: Path) -> dict[str, Any]:

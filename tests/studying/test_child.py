@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ import torch
 import yaml
 
 from tests import fresh
+from tests.full import FULL, cases
 from tests.studying import runs
 from yolomix.host import resuming, training
 from yolomix.statistics.average_precision import average_precision, has_ramp, mean_over_classes
 from yolomix.statistics.matches import Matches
 from yolomix.studying import child, running
-from yolomix.studying.record import RECORD, ImageStatistics, Record
+from yolomix.studying.record import RECORD, SPEC, ImageStatistics, Record, RunSpec
 
 BACKBONE = """nc: 2
 scales:
@@ -50,10 +52,10 @@ def small_model(folder: Path, task: str) -> Path:
     return file
 
 
-def small_data(folder: Path, task: str) -> Path:
+def small_data(folder: Path, task: str, train: int = 6) -> Path:
     """Bright squares and dark bars, of which the second image has none; the test split differs from the others."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 3), ("test", 5)):
+    for split, count in (("train", train), ("val", 3), ("test", 5)):
         for i in range(count):
             height = 48 if i % 3 == 2 else 64
             image = rng.integers(64, 192, (height, 64, 3), dtype=np.uint8)
@@ -131,19 +133,26 @@ def interrupted(spec: Any, folder: Path, epoch: int) -> None:
     assert not (folder / RECORD).exists()
 
 
-def test_a_run_goes_on_after_every_epoch_with_the_same_numbers(spec_of: Callable[..., Any]) -> None:
-    whole = Interrupt()
-    running.run(*spec_of("whole"), whole)
-    assert [line["epoch"] for line in whole.said] == [1, 2, 3, 4]
-    assert [line["of"] for line in whole.said] == [4] * 4
-    expected = runs.numbers(spec_of("unused")[1].parent / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny: Path, dataset: Path) -> dict[str, Any]:
+    """The numbers of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    said = Interrupt()
+    running.run(runs.write_spec(folder, tiny, dataset), folder, said)
+    assert [(line["epoch"], line["of"]) for line in said.said] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    return runs.numbers(folder)
+
+
+def test_a_run_goes_on_after_every_epoch_with_the_same_numbers(
+    spec_of: Callable[..., Any], whole: dict[str, Any]
+) -> None:
     spec, folder = spec_of("cut")
     for epoch in (1, 2, 3, 4):  # each goes on from the one before, and the last has an evaluation left to do
         interrupted(spec, folder, epoch)
     last = Interrupt()
     running.run(spec, folder, last)
     assert last.said == []
-    assert runs.numbers(folder) == expected
+    assert runs.numbers(folder) == whole
     assert not (folder / "state.pt").exists()
     assert {file.name for file in (folder / "weights").iterdir()} == {"last.pt", "best.pt"}
     rows = (folder / "results.csv").read_text().splitlines()
@@ -165,33 +174,46 @@ def without_optimizer(put: Callable[..., None]) -> Callable[..., None]:
 PLANTED = {
     "steps": (training._Resumable, "accumulate", property(without_truth, training._Resumable.accumulate.fset)),
     "gradients": (resuming, "put_gradients", lambda model, state: None),
-    "seeds": (resuming, "seed_epoch", lambda loader, seed, epoch: loader.reset()),
     "optimizer": (resuming, "put", without_optimizer(resuming.put)),
 }
+"""What only a run that goes on can lack."""
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory, tiny: Path, dataset: Path) -> Path:
+    """The folder of a run that ended after two of four epochs."""
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    interrupted(runs.write_spec(folder, tiny, dataset), folder, 2)
+    return folder
+
+
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_is_not_put_back_is_noticed(
-    spec_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, planted: str
+    whole: dict[str, Any], cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
+    folder = shutil.copytree(cut, tmp_path / "cut")
     monkeypatch.setattr(*PLANTED[planted])
-    _, whole = spec, folder = spec_of("whole", optimizer="AdamW")
+    running.run(RunSpec.read(folder / SPEC), folder, Interrupt())
+    assert runs.numbers(folder) != whole
+
+
+def test_seeds_that_are_not_put_back_are_noticed(spec_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "seed_epoch", lambda loader, seed, epoch: loader.reset())
+    _, whole = spec, folder = spec_of("whole", epochs=2, close_mosaic=0)
     running.run(spec, folder, Interrupt())
-    spec, folder = spec_of("cut", optimizer="AdamW")
-    for epoch in (1, 2, 3):
-        interrupted(spec, folder, epoch)
+    spec, folder = spec_of("cut", epochs=2, close_mosaic=0)
+    interrupted(spec, folder, 1)
     running.run(spec, folder, Interrupt())
     assert runs.numbers(folder) != runs.numbers(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills in another way")
-@pytest.mark.parametrize(("optimizer", "workers"), [("SGD", 0), ("AdamW", 1)])
+@pytest.mark.parametrize(("optimizer", "workers"), cases([("SGD", 0), ("AdamW", 1)], always=[("AdamW", 1)]))
 def test_killed_at_random_moments(tmp_path: Path, tiny: Path, dataset: Path, optimizer: str, workers: int) -> None:
-    said = forked(
-        f"main(Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r}, {workers}, 1, 6, optimizer={optimizer!r})"
-    )
+    """Ten times with ``YOLOMIX_TEST_FULL=1``; otherwise once, as soon as there is something to go on from."""
+    places = f"Path({str(tmp_path)!r}), {str(tiny)!r}, {str(dataset)!r}"
+    said = forked(f"main({places}, {workers}, 1, {10 if FULL else 1}, optimizer={optimizer!r})")
     assert "killed 0 times" not in said
     assert "went on 0 times" not in said
 
@@ -312,8 +334,8 @@ def test_a_classifier_and_an_early_end(tmp_path: Path, monkeypatch: pytest.Monke
     [("detect", "last"), ("detect", "best"), ("segment", "last"), ("pose", "last"), ("obb", "last")],
 )
 def test_the_metrics_follow_from_the_statistics(tmp_path: Path, task: str, weights: str) -> None:
-    data, model = small_data(tmp_path / "data", task), small_model(tmp_path, task)
-    changes = {"epochs": 30, "optimizer": "AdamW", "nbs": 2, "mosaic": 0.0, "close_mosaic": 0, "val": False}
+    data, model = small_data(tmp_path / "data", task, train=60), small_model(tmp_path, task)
+    changes = {"epochs": 3, "optimizer": "AdamW", "nbs": 2, "mosaic": 0.0, "close_mosaic": 0, "val": False}
     spec = runs.write_spec(tmp_path / "run", model, data, split="test", weights=weights, **changes)
     record = running.run(spec, tmp_path / "run", Interrupt())
     assert record.status == "finished", record.reason

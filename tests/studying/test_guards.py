@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.studying import runs
 from yolomix.studying import guards
 from yolomix.studying.guards import alike, check, seeded
 from yolomix.studying.plan import Plan, PlanError
@@ -104,6 +105,11 @@ def test_arms_that_are_trained_otherwise(case):
     change, text = CHANGES[case]
     with pytest.raises(RuntimeError, match=text):
         alike([(spec("a"), PROBE), (spec("b"), PROBE | change)])
+
+
+def test_what_a_training_begins_with_is_the_same_in_a_process_of_its_own(tmp_path, tiny, dataset):
+    given = runs.write_spec(tmp_path / "run", tiny, dataset)
+    assert guards.probed(given, Slot("cpu")) == runs.probed(given, Slot("cpu"))
 
 
 def test_seeds_that_decide_nothing():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests import fresh
+from tests.full import full
 from tests.studying.test_child import small_data, small_model
-
-FULL = os.environ.get("YOLOMIX_TEST_FULL", "0") not in ("", "0")
-KILLS = 10 if FULL else 4
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,18 +16,27 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(1800)
-def test_a_study_that_is_killed_goes_on_to_the_same_report(tmp_path: Path) -> None:
-    """Ten kills with ``YOLOMIX_TEST_FULL=1``, beside a study that has a queue too; four beside one without."""
-    model, data = small_model(tmp_path, "detect"), small_data(tmp_path / "data", "detect")
+def killed(folder: Path, kills: int, whole: bool) -> str:
+    """What the comparison in a fresh process says last."""
+    model, data = small_model(folder, "detect"), small_data(folder / "data", "detect")
+    many = small_data(folder / "many", "detect", train=60)
     code = f"""
 from pathlib import Path
 from tests.studying import killed_study
-print(killed_study.main(Path({str(tmp_path)!r}), {str(model)!r}, {str(data)!r}, {KILLS}, 1, {FULL}))
+killed_study.train(Path("trained"), {str(model)!r}, {str(many)!r})
+print(killed_study.main(Path(), {str(data)!r}, {kills}, {whole}))
 """
-    done = fresh.run(code, cwd=tmp_path)
+    done = fresh.run(code, cwd=folder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    said = done.stdout.splitlines()[-1]
-    print(said)
-    assert "'queues': " in said
-    assert "'runs': " in said
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_study_whose_queue_is_killed_goes_on_to_the_same_report(tmp_path: Path) -> None:
+    assert killed(tmp_path, kills=1, whole=False).startswith("killed {'queues': 1}; ")
+
+
+@full
+@pytest.mark.timeout(1800)
+def test_a_study_that_is_killed_ten_times_goes_on_to_the_same_report(tmp_path: Path) -> None:
+    """Queues and runs in turns, with guards and two seeds."""
+    assert killed(tmp_path, kills=10, whole=True).startswith("killed {'queues': 5, 'runs': 5}; ")

@@ -19,7 +19,7 @@ from yolomix.studying.record import Record, RunSpec
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # seven processes, each of which imports PyTorch
+@pytest.mark.usefixtures("in_this_process")
 def test_two_arms_two_seeds_one_epoch(keys, monkeypatch):
     given = keys(controls=[], name="tiny")
     made = yolomix.Study(**given)
@@ -68,7 +68,7 @@ def test_two_arms_two_seeds_one_epoch(keys, monkeypatch):
         label.write_text(text)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_hours_come_from_a_real_epoch(keys):
     planned = yolomix.Study(**keys(controls=[], train=keys()["train"] | {"epochs": 1000})).plan()
     assert planned.basis == "from one epoch of the base, alone on this machine; every arm taken as fast"
