@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -89,10 +90,11 @@ def _killed(folder: Path, plan: dict[str, Any], kills: int) -> Counter[str]:
                 process = _begun(folder, plan)
             time.sleep(0.05)
         time.sleep(rng.uniform(0, DELAY) if kills > 1 else 0)
-        at_work = [one.pid for one in psutil.Process(process).children() if "yolomix.studying.worker" in one.cmdline()]
+        at_work = _at_work(process)
         if at_work and killed["runs"] < killed["queues"]:  # in turns, as far as there are runs
-            os.kill(int(rng.choice(at_work)), signal.SIGKILL)
-            killed["runs"] += 1
+            with contextlib.suppress(psutil.NoSuchProcess):
+                at_work[rng.integers(len(at_work))].kill()
+                killed["runs"] += 1
         else:
             os.kill(process, signal.SIGKILL)
             assert _ended(process) in (-signal.SIGKILL, 0, 1)
@@ -105,6 +107,16 @@ def _killed(folder: Path, plan: dict[str, Any], kills: int) -> Counter[str]:
         assert not failed, "a kill left a record of a run that failed"
         process = _begun(folder, plan)
     return killed
+
+
+def _at_work(queue: int) -> list[psutil.Process]:
+    """The processes of runs that a queue has begun and that have not ended."""
+    found = []
+    for one in psutil.Process(queue).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, or not yet taken note of by its queue
+            if "yolomix.studying.worker" in one.cmdline():
+                found.append(one)
+    return found
 
 
 def progress(folder: Path) -> int:

@@ -165,6 +165,15 @@ def test_progress_says_what_runs_and_how_long_it_takes(tmp_path):
     assert said[-1] == (2, 2, "no run at work; about 0 s left")
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C ends what runs, also where the shell began the tests in the background and had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_runs_and_the_next_call_goes_on(tmp_path):
     specs = [spec(name, seconds=0.2, epochs=5) for name in "ab"]
     timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
