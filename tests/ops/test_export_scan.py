@@ -1,15 +1,18 @@
-"""Operators in ONNX graphs, marked while they are traced and lowered to one Scan, against their references."""
+"""Operators in ONNX graphs, marked while they are traced and lowered to one Scan, in ONNX Runtime and in OpenVINO."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 
 from tests.ops import parity
@@ -19,6 +22,8 @@ from yolomix.ops._onnx.lower import LoweringError, lower
 from yolomix.ops.marking import DOMAIN, is_marking, marking
 
 EXPORTED = 1e-6  # error of an exported graph in float32, of the largest value
+ERRORS = {"onnx": EXPORTED, "openvino": 4e-6}  # OpenVINO has an exponential of its own
+CORE = openvino.Core()
 SIZES = [(1, 1), (1, 7), (41, 27)]
 FREE = {0: "batch", 2: "height", 3: "width"}
 
@@ -72,7 +77,10 @@ MODULES = {
 modules = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 
 
-def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.ModelProto:
+targets = pytest.mark.parametrize("target", ERRORS)
+
+
+def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False, target: str = "onnx") -> onnx.ModelProto:
     """The graph of a module with its operators marked and lowered."""
     content, free = io.BytesIO(), {"x": FREE} if is_dynamic else None
     names = {"input_names": ["x"], "output_names": ["y"], "custom_opsets": {DOMAIN: 1}}
@@ -80,7 +88,7 @@ def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.Mod
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), (x,), content, **names, opset_version=18, dynamic_axes=free, dynamo=False)
     model = onnx.load_model_from_string(content.getvalue())
-    lower(model, "scan")
+    lower(model, "scan", target)
     return model
 
 
@@ -88,10 +96,19 @@ def kinds(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
-def error(model: onnx.ModelProto, module: nn.Module, x: Tensor) -> float:
-    """The largest error of the graph's output against the reference, of the largest value."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {"x": x.numpy()})
+def opened(model: onnx.ModelProto, target: str = "onnx") -> Any:
+    """A function that runs the graph on an array."""
+    content = model.SerializeToString()
+    if target == "openvino":
+        compiled = CORE.compile_model(CORE.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda x: compiled(x)[0]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def error(run: Any, module: nn.Module, x: Tensor) -> float:
+    """The largest error of a graph's output against the reference, of the largest value."""
+    got = run(x.numpy())
     with torch.no_grad(), use_backend("reference"):
         want = module.double()(x.double())
     module.float()
@@ -99,44 +116,61 @@ def error(model: onnx.ModelProto, module: nn.Module, x: Tensor) -> float:
     return parity.error(torch.from_numpy(got), want)
 
 
+@targets
 @modules
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("batch", [1, 3])
-def test_is_the_reference(module, size, batch):
+@pytest.mark.parametrize(("batch", "size"), [(1, (1, 1)), (3, (1, 1)), (1, (1, 7)), (3, (41, 27))], ids=str)
+def test_is_the_reference(module, batch, size, target):
     x = torch.randn(batch, 6, *size)
-    model = exported(module, x)
+    model = exported(module, x, target=target)
     assert kinds(model).count("Scan") == 1
     assert {one.domain for one in model.opset_import} <= {"", "ai.onnx"}
-    assert error(model, module, x) <= EXPORTED
+    assert error(opened(model, target), module, x) <= ERRORS[target]
 
 
+@targets
 @modules
-def test_sizes_stay_symbols(module):
-    model = exported(module, torch.randn(2, 6, 5, 4), is_dynamic=True)
+def test_sizes_stay_symbols(module, target):
+    run = opened(exported(module, torch.randn(2, 6, 5, 4), is_dynamic=True, target=target), target)
     for batch, size in zip((1, 2, 4), SIZES, strict=True):
-        assert error(model, module, torch.randn(batch, 6, *size)) <= EXPORTED
+        assert error(run, module, torch.randn(batch, 6, *size)) <= ERRORS[target]
 
 
+@targets
 @pytest.mark.parametrize("K", [1, 2, 3, 8])
 @pytest.mark.parametrize("is_dynamic", [False, True])
-def test_any_number_of_steps_may_share_an_iteration(K, is_dynamic, monkeypatch):
-    monkeypatch.setattr(scan, "steps", lambda A: K)
+def test_any_number_of_steps_may_share_an_iteration(K, is_dynamic, target, monkeypatch):
+    monkeypatch.setattr(scan, "steps", lambda A, target: K)
     x = torch.randn(2, 6, 5, 7)
     for module in (MODULES["ss2d"], MODULES["scan"]):
-        assert error(exported(module, x, is_dynamic), module, x) <= EXPORTED
+        assert error(opened(exported(module, x, is_dynamic, target), target), module, x) <= ERRORS[target]
 
 
-def test_one_state_never_has_an_iteration_for_every_step():
-    """OpenVINO 2026.4.1 computes that wrong."""
+@targets
+def test_one_state_never_has_an_iteration_for_every_step(target):
+    """OpenVINO 2026.4.1 computes that wrong; it opens files of either target."""
     for channels in (1, 64, 1 << 20):
-        assert scan.steps(np.zeros((4, 1, 1, channels))) >= 2
+        assert scan.steps(np.zeros((4, 1, 1, channels)), target) >= 2
+
+
+def test_openvino_still_adds_up_wrong():
+    """The fault behind the test above, in one node: docs/design/openvino.md. Where it is mended, both can go."""
+    number = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("sum", "x", "next", "y")]
+    steps = [helper.make_node("Add", ["x", "sum"], ["next"]), helper.make_node("Identity", ["next"], ["y"])]
+    body = helper.make_graph(steps, "step", number[:2], number[2:])
+    node = helper.make_node("Scan", ["start", "x"], ["last", "y"], body=body, num_scan_inputs=1)
+    four = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4, 1]) for name in ("x", "y")]
+    start = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "start")
+    graph = helper.make_graph([node], "sums", four[:1], four[1:], [start])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    x = np.array([[1], [2], [3], [4]], np.float32)
+    assert opened(model)(x).ravel().tolist() == [1, 3, 6, 10]
+    assert opened(model, "openvino")(x).ravel().tolist() != [1, 3, 6, 10], openvino.__version__
 
 
 def test_float64_stays_float64():
     module, x = SS2D().double(), torch.randn(1, 6, 5, 4, dtype=torch.float64)
-    session = onnxruntime.InferenceSession(exported(module, x).SerializeToString(), providers=["CPUExecutionProvider"])
     with torch.no_grad():
-        assert parity.error(torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), module(x, "reference")) < 1e-14
+        assert parity.error(torch.from_numpy(opened(exported(module, x))(x.numpy())), module(x, "reference")) < 1e-14
 
 
 class LastState(Scan):
@@ -151,7 +185,7 @@ def test_what_no_node_can_hold_stays_plain():
     module, x = LastState(), torch.randn(1, 6, 5, 4)
     model = exported(module, x)
     assert "Scan" not in kinds(model)
-    assert error(model, module, x) <= EXPORTED
+    assert error(opened(model), module, x) <= EXPORTED
 
 
 def test_a_backend_that_is_asked_for_stays_plain():

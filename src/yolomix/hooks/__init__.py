@@ -65,6 +65,9 @@ HOOKS = (
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
     Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),
     Hook("ultralytics.engine.exporter", "Exporter.export_onnx", "exporting.export_onnx", "fast scans in ONNX files"),
+    Hook("ultralytics.engine.exporter", "Exporter.export_openvino", "exporting.export_openvino", "fast scans there"),
+    Hook("ultralytics.engine.exporter", "Exporter.export_torchscript", "exporting.export_plain", "words on open sizes"),
+    Hook("ultralytics.engine.exporter", "Exporter.export_coreml", "exporting.export_plain", "words on open sizes"),
     Hook("ultralytics.utils.torch_utils", "get_flops", "flops.get_flops", "GFLOPs with our scans in them"),
     Hook("ultralytics.utils.dist", "generate_ddp_file", "ddp.generate_ddp_file", "DDP from a model YAML"),
 )

@@ -1,78 +1,201 @@
-"""ONNX files that Ultralytics exports: our operators are marked while it traces, and then take the form of the target.
+"""Files that Ultralytics exports from models with scans: which form a target takes, and what it cannot take.
 
-The last target decides. Formats that pass through ONNX on their way to another runtime keep plain operators.
+An operator with a mark becomes one node while Ultralytics traces an ONNX graph, and then takes the form of the target:
+the last one, where a format passes through ONNX on its way to another runtime. Plain operations are every other
+target's form. They unroll a scan, so they hold one length of sequence: a file of them has no open sizes.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from yolomix import files
-from yolomix.ops.marking import DOMAIN, marking
+from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
 
-FORMS = {"onnx": "scan"}  # for a value of format=; plain operators for every other
+FORMS = {"onnx": "scan", "openvino": "scan"}  # for a value of format=; plain operations for every other
 OLDEST_OPSET = 13  # whose Split and Unsqueeze the forms have
+OPSET = 18  # of a graph that is no file of anybody's
 
-_LOCK = threading.RLock()  # of the one torch.onnx.export that there is
+_STOCK = ("torch", "torchvision", "ultralytics")  # packages whose layers call no operator of ours
+_LOCK = threading.RLock()  # of the functions that are replaced for a while, which everybody calls
 
 
 def export_onnx(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
-    """``Exporter.export_onnx``, with scans in the form that the target holds.
+    """``Exporter.export_onnx``, also on the way to other formats: scans in the form that the target holds.
 
     Raises:
-        LoweringError: an operator cannot take that form; nothing is written then.
+        ValueError: what is asked for has no form; layer, operator and remedy are named, and nothing was written.
+        LoweringError: an operator cannot take its form; nothing is written then.
     """
-    form = FORMS.get(exporter.args.format)
-    if form is None or not _has_ours(exporter.model):
+    if not _takes_form(exporter):
         return native(exporter, *args, **kwargs)
-    with _lowered(form):
+    # Ultralytics calls it from another place in every version.
+    with _replaced(torch.onnx, "export", functools.partial(_write, exporter)):
         return native(exporter, *args, **kwargs)
 
 
-def _has_ours(model: nn.Module) -> bool:
-    return any(type(module).__module__.startswith("yolomix.") for module in model.modules())
+def export_openvino(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
+    """``Exporter.export_openvino``, from an ONNX graph with scans instead of one in which they are unrolled.
+
+    Raises:
+        ValueError, LoweringError: as in :func:`export_onnx`.
+    """
+    if not _takes_form(exporter):
+        return native(exporter, *args, **kwargs)
+    import openvino
+
+    # Newer versions of Ultralytics trace before they convert; the graph is traced here.
+    untraced = _replaced(torch.jit, "trace", lambda _, model, *__, **___: model)
+    with untraced, _replaced(openvino, "convert_model", functools.partial(_convert, exporter)):
+        return native(exporter, *args, **kwargs)
+
+
+def export_plain(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
+    """``Exporter.export_torchscript`` and others that can be asked for open sizes.
+
+    Raises:
+        ValueError: as in :func:`export_onnx`.
+    """
+    _takes_form(exporter)
+    return native(exporter, *args, **kwargs)
+
+
+class _Layer(NamedTuple):
+    """A layer, as ``model.4.m.0``, and how its call of an operator is recorded."""
+
+    name: str
+    call: Choice
+
+
+def _takes_form(exporter: Any) -> bool:
+    """Whether a scan takes the form of this export's target.
+
+    Raises:
+        ValueError: it takes none, and what is asked for needs one.
+    """
+    found = _rehearsed(exporter.model, exporter.im)
+    if not found:
+        return False
+    target, opset = _format(exporter), getattr(exporter.args, "opset", None)
+    if exporter.args.dynamic:
+        _refuse_frozen(found, target)
+    marked = next((layer for layer in found if layer.call.is_marked), None)
+    if marked is None or target not in FORMS:
+        return False
+    if target == "onnx" and opset is not None and opset < OLDEST_OPSET:
+        raise ValueError(
+            f"opset={opset} has no form of {marked.call.operator}, which {marked.name} calls: it needs opset "
+            f"{OLDEST_OPSET} or newer. Leave opset out, or set YOLOMIX_BACKEND=eager to export plain operations"
+        )
+    return True
+
+
+def _refuse_frozen(found: list[_Layer], target: str) -> None:
+    """Raise if a scan would hold one length of sequence in a file that is to take any."""
+    takers = " or ".join(FORMS)
+    for name, call in found:
+        if target not in FORMS:
+            why = f"format={target} has plain operations alone. Leave dynamic out, or export to {takers}"
+        elif not call.is_marked:
+            why = f"{'; '.join(call.plain)}. Leave dynamic out, or call it so that a node can hold it"
+        else:
+            continue
+        raise ValueError(
+            f"dynamic=True cannot be kept: {name} calls {call.operator}, whose plain operations hold one size, "
+            f"and {why}"
+        )
+
+
+def _format(exporter: Any) -> str:
+    return str(exporter.args.format).lower()
+
+
+def _rehearsed(model: nn.Module, x: torch.Tensor) -> list[_Layer]:
+    """The layers that call an operator with a mark, from one pass of ``x``, (B, 3, H, W), without a graph."""
+    if all(type(module).__module__.partition(".")[0] in _STOCK for module in model.modules()):
+        return []
+    names = {module: name for name, module in model.named_modules()}
+    found, inside = list[_Layer](), [""]
+    handles = [
+        register_module_forward_pre_hook(lambda module, _: inside.append(names.get(module, inside[-1]))),
+        register_module_forward_hook(lambda *_: _leave(inside), always_call=True),
+    ]
+    try:
+        with torch.no_grad(), rehearsing(lambda call: found.append(_Layer(inside[-1] or "the model", call))):
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _leave(inside: list[str]) -> None:
+    inside.pop()
 
 
 @contextmanager
-def _lowered(form: str) -> Iterator[None]:
-    """Let ``torch.onnx.export``, which Ultralytics calls from another place in every version, write lowered files."""
+def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Let everybody call ``function`` by that name inside the block, with what was there as its first argument."""
     with _LOCK:
-        native = torch.onnx.export
-
-        def _export(*args: Any, **kwargs: Any) -> Any:
-            return _write_lowered(native, form, *args, **kwargs)
-
-        torch.onnx.export = _export
+        native = getattr(owner, name)
+        setattr(owner, name, functools.partial(function, native))
         try:
             yield
         finally:
-            torch.onnx.export = native
+            setattr(owner, name, native)
 
 
-def _write_lowered(native: Callable[..., Any], form: str, *args: Any, **kwargs: Any) -> Any:
-    """Trace with marks, lower, and only then write the file."""
-    from yolomix.ops._onnx.lower import lower  # needs onnx, which Ultralytics has imported by now
-
+def _write(exporter: Any, native: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """``torch.onnx.export``: trace with marks, lower, and only then write the file."""
     given = inspect.signature(native).bind(*args, **kwargs).arguments
-    opset = given.get("opset_version")
-    if opset is not None and opset < OLDEST_OPSET:
-        return native(*args, **kwargs)
+    files.write(given["f"], _lowered(native, _format(exporter), **given))
+
+
+def _convert(exporter: Any, native: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """``openvino.convert_model`` of a lowered graph."""
+    free = {"x": {0: "batch", 2: "height", 3: "width"}} if exporter.args.dynamic else None
+    given = {"model": model, "args": (exporter.im,), "input_names": ["x"], "dynamic_axes": free}
+    content = _lowered(torch.onnx.export, _format(exporter), opset_version=OPSET, **given)
+    converted = native(io.BytesIO(content))
+    for operation in converted.get_ops():
+        operation.set_friendly_name(_scoped(operation.get_friendly_name()))
+    return converted
+
+
+def _scoped(name: str) -> str:
+    """The name that a node would have if OpenVINO had read the model itself: Ultralytics finds its head by that.
+
+    >>> _scoped("/model.23/cv2.0/conv/Conv"), _scoped("images")
+    ('model.23.cv2.0.conv/Conv', 'images')
+    """
+    if not name.startswith("/"):
+        return name
+    *scopes, kind = name[1:].split("/")
+    return f"{'.'.join(scopes)}/{kind}"
+
+
+def _lowered(native: Callable[..., Any], target: str, **given: Any) -> bytes:
+    """The content of an ONNX file whose scans have the form of a target; ``given`` is what ``native`` takes."""
+    import onnx
+
+    from yolomix.ops._onnx.lower import lower
+
     content = io.BytesIO()
     # The tracer of TorchScript, as Ultralytics asks for since 8.3.x: it alone takes marks.
     more = {"dynamo": False, "custom_opsets": {DOMAIN: 1, **(given.get("custom_opsets") or {})}}
     with marking():
-        result = native(**{**given, "f": content, **more})
-    import onnx
-
+        native(**{**given, "f": content, **more})
     model = onnx.load_model_from_string(content.getvalue())
-    lower(model, form)
-    files.write(given["f"], model.SerializeToString())
-    return result
+    lower(model, FORMS[target], target)
+    lowered: bytes = model.SerializeToString()
+    return lowered

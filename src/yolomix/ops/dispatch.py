@@ -18,7 +18,7 @@ from torch import Tensor
 from yolomix.ops import selftest
 from yolomix.ops.backend import Backend, BackendFile, needs_gradients, package_refusal
 from yolomix.ops.forcing import is_counting, wanted
-from yolomix.ops.marking import is_marking
+from yolomix.ops.marking import Choice, is_marking, note
 from yolomix.ops.precision import full_precision
 from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file
 
@@ -76,8 +76,11 @@ class Operator(Generic[Inputs, Output]):
         if is_counting():
             return next(row for row in self.backends if row.name == "eager").load()
         want = wanted(backend, [row.name for row in self.backends])
-        if self.marked is not None and want == "auto" and is_marking() and not refusals(self.marked, inputs):
-            return self.marked.load()
+        if self.marked is not None and is_marking():
+            plain = refusals(self.marked, inputs) if want == "auto" else [f"the backend {want!r} is asked for"]
+            note(Choice(self.name, plain))
+            if not plain:
+                return self.marked.load()
         rows = self._candidates(want)
         refused: dict[str, list[str]] = {}
         for row in rows:

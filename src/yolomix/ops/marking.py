@@ -7,9 +7,9 @@ is unrolled and sizes stay symbols. ``ops/_onnx/lower.py`` replaces the nodes; n
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,28 +18,86 @@ from yolomix.ops.tracing import constant_in_graphs, traced_into_onnx
 
 DOMAIN = "yolomix"
 
-_marking: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_marking", default=False)
+
+class Choice(NamedTuple):
+    """How a call of an operator with a mark is recorded: as a node, or as plain operations.
+
+    >>> Choice("ss2d", ["eager is asked for"]).is_marked
+    False
+
+    Args:
+        operator: its name.
+        plain: the reasons why it stays plain operations, as sentences; none if it becomes a node.
+    """
+
+    operator: str
+    plain: list[str]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the call becomes a node."""
+        return not self.plain
+
+
+def _pass_by(choice: Choice) -> None:
+    """Nobody asked."""
+
+
+class _Marking(NamedTuple):
+    is_rehearsed: bool
+    note: Callable[[Choice], None]
+
+
+_marking: contextvars.ContextVar[_Marking | None] = contextvars.ContextVar("yolomix_marking", default=None)
 
 
 @contextmanager
-def marking() -> Iterator[None]:
-    """Mark the operators in every ONNX graph that is traced inside the block; who marks has to lower them.
-
-    >>> with marking():
-    ...     is_marking()  # no graph is traced
-    False
-    """
-    token = _marking.set(True)
+def _set(to: _Marking) -> Iterator[None]:
+    token = _marking.set(to)
     try:
         yield
     finally:
         _marking.reset(token)
 
 
+def marking() -> AbstractContextManager[None]:
+    """Mark the operators in every ONNX graph that is traced inside the block; who marks has to lower them.
+
+    >>> with marking():
+    ...     is_marking()  # no graph is traced
+    False
+    """
+    return _set(_Marking(False, _pass_by))
+
+
+def rehearsing(note: Callable[[Choice], None]) -> AbstractContextManager[None]:
+    """Choose operators inside the block as a marked export would, although nothing is traced.
+
+    Outputs of marked operators are zeros.
+
+    >>> from yolomix.ops.ss2d import OPERATOR, example
+    >>> with rehearsing(print):
+    ...     y = OPERATOR(example.inputs("cpu"))
+    Choice(operator='ss2d', plain=[])
+
+    Args:
+        note: is told of every call of an operator that has a mark.
+    """
+    return _set(_Marking(True, note))
+
+
 @constant_in_graphs
 def is_marking() -> bool:
-    """Whether an ONNX graph is traced whose operators are to be marked."""
-    return _marking.get() and traced_into_onnx()
+    """Whether operators are to be marked: an ONNX graph is traced for that, or it is rehearsed."""
+    asked = _marking.get()
+    return asked is not None and (asked.is_rehearsed or traced_into_onnx())
+
+
+def note(choice: Choice) -> None:
+    """Tell who rehearses how a call will be recorded."""
+    asked = _marking.get()
+    if asked is not None:
+        asked.note(choice)
 
 
 def mark(operator: str, tensors: dict[str, Tensor | None], **flags: int) -> Tensor:

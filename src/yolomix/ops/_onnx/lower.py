@@ -28,6 +28,7 @@ class Call:
 
     Args:
         graph: where the form goes.
+        target: for what the file is made, a value of ``format=``.
         inputs: names of the values that were given, by the names of the operator's inputs.
         traced: the shape of the first input, None if it is known where the graph runs alone.
         flags: the inputs that are no tensors.
@@ -35,6 +36,7 @@ class Call:
     """
 
     graph: Graph
+    target: str
     inputs: dict[str, str]
     traced: Sequence[int] | None
     flags: dict[str, int]
@@ -59,12 +61,13 @@ class Call:
         return found
 
 
-def lower(model: ModelProto, form: str) -> None:
+def lower(model: ModelProto, form: str, target: str) -> None:
     """Replace every marked node of a model, in place.
 
     Args:
         model: the graph that the TorchScript exporter made while operators were marked.
         form: which form takes their places, a file ``ops/<operator>/export/onnx_<form>.py``.
+        target: for what the file is made, a value of ``format=``.
 
     Raises:
         LoweringError: a node cannot be replaced, or what came out is no valid ONNX model.
@@ -77,7 +80,7 @@ def lower(model: ModelProto, form: str) -> None:
             continue
         written = Graph(f"{node.name or node.output[0]}/")
         try:
-            y = _write(written, node, constants, form)
+            y = _write(written, node, constants, form, target)
         except LoweringError as error:
             raise LoweringError(f"{_layer(node)}: {node.op_type} cannot be exported: {error}; {PLAIN}") from error
         nodes += [*written.nodes, helper.make_node("Identity", [y], list(node.output), name=f"{written.prefix}output")]
@@ -128,12 +131,12 @@ class Constants:
         return found
 
 
-def _write(g: Graph, node: NodeProto, constants: Constants, form: str) -> str:
+def _write(g: Graph, node: NodeProto, constants: Constants, form: str, target: str) -> str:
     """The nodes of a form; the name of its output."""
     flags = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     inputs = dict(zip(flags.pop("names").decode().split(","), node.input, strict=True))
     traced = flags.pop("shape", None)
-    call = Call(g, inputs, None if constants.is_dynamic else traced, flags, constants)
+    call = Call(g, target, inputs, None if constants.is_dynamic else traced, flags, constants)
     y: str = importlib.import_module(f"yolomix.ops.{node.op_type}.export.onnx_{form}").write(call)
     return y
 

@@ -16,10 +16,16 @@ import numpy as np
 from onnx import GraphProto, ValueInfoProto, helper
 
 from yolomix.ops._onnx.graph import Graph, Size
+from yolomix.ops._onnx.lower import Call
 
-# Time steps of an iteration, by state size N; 1 for others. Measured in ONNX Runtime 1.31 with 1, 2, 4, 8 and 16 of
-# them: for N = 16, 1 is the fastest at 64 to 512 channels; for N = 1, all of them are within a fifth of each other.
-STEPS = {1: 4}
+# Time steps of an iteration, by target. 1, 2, 4, 8 and 16 were measured, on one thread, for 64 to 512 channels at 160
+# to 20 px and N of 16 and 1. ONNX Runtime 1.31: within a sixth of each other, and 1 is the smallest graph. OpenVINO
+# 2026.4.1: 8 takes two thirds of the time of 1, and 16 no less.
+STEPS = {"onnx": 1, "openvino": 8}
+
+# OpenVINO 2026.4.1 computes a state of one value wrong when every step has an iteration of its own, and it reads ONNX
+# files, too: docs/design/openvino.md.
+OF_ONE_STATE = 4
 
 
 class Sizes(NamedTuple):
@@ -36,22 +42,21 @@ class Sizes(NamedTuple):
     states: int
 
 
-def steps(A: np.ndarray[Any, Any]) -> int:
+def steps(A: np.ndarray[Any, Any], target: str) -> int:
     """How many time steps share an iteration, for A of (..., N, P).
 
-    OpenVINO computes a state of one value wrong when every step has an iteration of its own.
-
-    >>> steps(np.zeros((4, 1, 16, 64))), steps(np.zeros((4, 1, 1, 64)))
-    (1, 4)
+    >>> A = np.zeros((4, 1, 16, 64))
+    >>> steps(A, "onnx"), steps(A[:, :, :1], "onnx"), steps(A, "openvino")
+    (1, 4, 8)
     """
-    return STEPS.get(A.shape[-2], 1)
+    return max(STEPS[target], OF_ONE_STATE if A.shape[-2] == 1 else 1)
 
 
-def scan(g: Graph, packed: str, widths: Sequence[int], A: np.ndarray[Any, Any], sizes: Sizes, rank: int) -> str:
+def scan(call: Call, packed: str, widths: Sequence[int], A: np.ndarray[Any, Any], sizes: Sizes, rank: int) -> str:
     """h_t = exp(dt_t A) h_(t-1) + v_t B_t and y_t = <h_t, C_t>: the name of y, (L, X, Y, P).
 
     Args:
-        g: where the nodes go.
+        call: for which the nodes are written.
         packed: dt, v = dt * u, B and C in one value, time first, one after the other in the last axis. The axes of each
             are (L, X, Y, P) or (L, X, Y, N), perhaps some of them in one.
         widths: of the four in the last axis.
@@ -59,7 +64,7 @@ def scan(g: Graph, packed: str, widths: Sequence[int], A: np.ndarray[Any, Any], 
         sizes: L, X, Y, P and N.
         rank: number of axes of ``packed``.
     """
-    K, (length, X, Y, P, N) = steps(A), sizes
+    g, K, (length, X, Y, P, N) = call.graph, steps(A, call.target), sizes
     filled = _filled(g, packed, rank, length, K)
     tails = {"dt": (1, P), "v": (1, P), "b": (N, 1), "c": (1, N)}
     parts = g.split(filled, widths, axis=-1)

@@ -23,7 +23,7 @@ def write(call: Call) -> str:
     packed = g.op("Concat", dt, g.op("Mul", dt, given["u"]), b, c, axis=1)
     packed = g.op("Transpose", packed, perm=[2, 0, 1])  # (L, B, 2D + 2GN)
     rates = A.reshape(G, P, N).transpose(0, 2, 1)
-    y = scan(g, packed, [D, D, G * N, G * N], rates, Sizes(length, batch, G, P, N), rank=3)
+    y = scan(call, packed, [D, D, G * N, G * N], rates, Sizes(length, batch, G, P, N), rank=3)
     y = g.op("Transpose", g.reshape(y, -1, batch, D), perm=[1, 2, 0])
     if "D" in given:
         y = g.op("Add", y, g.op("Mul", given["u"], g.op("Unsqueeze", given["D"], g.ints(1))))

@@ -23,7 +23,7 @@ def write(call: Call) -> str:
     packed = g.reshape(g.op("Concat", dt, g.op("Mul", dt, u), b, c, axis=-1), 4, -1, batch, 2 * (C + N))
     packed = g.op("Transpose", packed, perm=[1, 0, 2, 3])  # (L, 4, B, 2C + 2N)
     rates = A.reshape(4, 1, C, N).transpose(0, 1, 3, 2)
-    y = scan(g, packed, [C, C, N, N], rates, Sizes(g.product(height, width), 4, batch, C, N), rank=4)
+    y = scan(call, packed, [C, C, N, N], rates, Sizes(g.product(height, width), 4, batch, C, N), rank=4)
     forward, backward = g.split(y, [2, 2], axis=1)
     rows, columns = g.split(g.op("Add", forward, g.reverse(backward, 0)), [1, 1], axis=1)
     rows = g.op("Transpose", g.reshape(rows, height, width, batch, C), perm=[2, 3, 0, 1])
