@@ -161,12 +161,14 @@ def _write(exporter: Any, native: Callable[..., Any], *args: Any, **kwargs: Any)
     files.write(given["f"], _lowered(native, _format(exporter), **given))
 
 
-def _convert(exporter: Any, native: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """``openvino.convert_model`` of a lowered graph."""
+def _convert(exporter: Any, _: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """``openvino.convert_model`` of a lowered graph, which OpenVINO reads as it is."""
+    import openvino
+
     free = {"x": {0: "batch", 2: "height", 3: "width"}} if exporter.args.dynamic else None
     given = {"model": model, "args": (exporter.im,), "input_names": ["x"], "dynamic_axes": free}
     content = _lowered(torch.onnx.export, _format(exporter), opset_version=OPSET, **given)
-    converted = native(io.BytesIO(content))
+    converted = openvino.Core().read_model(content)
     for operation in converted.get_ops():
         operation.set_friendly_name(_scoped(operation.get_friendly_name()))
     return converted
