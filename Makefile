@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
 
 # Tests of what depends on the version of Ultralytics.
-HOOK_TESTS := build names optimizer join checkpoint nonfinite ddp life heads kinds csp own_blocks first_pass flops
+HOOK_TESTS := build names optimizer join checkpoint nonfinite ddp life heads kinds csp own_blocks first_pass flops exporting
 
 # Nothing here may call home, install behind your back, or spin on a shared machine.
 export YOLO_OFFLINE ?= true

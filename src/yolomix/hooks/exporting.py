@@ -24,7 +24,7 @@ from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
 
 FORMS = {"onnx": "scan", "openvino": "scan"}  # for a value of format=; plain operations for every other
 OLDEST_OPSET = 13  # whose Split and Unsqueeze the forms have
-OPSET = 18  # of a graph that is no file of anybody's
+OPSET = 18  # where nobody asks for one
 
 _STOCK = ("torch", "torchvision", "ultralytics")  # packages whose layers call no operator of ours
 _LOCK = threading.RLock()  # of the functions that are replaced for a while, which everybody calls
@@ -158,6 +158,9 @@ def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[N
 def _write(exporter: Any, native: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """``torch.onnx.export``: trace with marks, lower, and only then write the file."""
     given = inspect.signature(native).bind(*args, **kwargs).arguments
+    # What a user asks for is new enough; an old Ultralytics with a new PyTorch chooses one that is not.
+    if given["opset_version"] < OLDEST_OPSET:
+        given["opset_version"] = OPSET
     files.write(given["f"], _lowered(native, _format(exporter), **given))
 
 
