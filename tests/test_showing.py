@@ -29,6 +29,7 @@ from yolomix.studying.reporting.result import Analysis
 from yolomix.studying.reporting.writing import Report as StudyReport
 from yolomix.studying.study import Run
 from yolomix.surgery.report import Fate, Outcome, Report
+from yolomix.verifying.values import Check, Verification
 
 TENSOR = Outcome("model.1.cv2.weight", 1, "Detect", Fate.SHAPE_DIFFERS, 80, "(80, 1) -> (3, 1)")
 REPORT = Report(
@@ -41,6 +42,10 @@ PROFILED = ModelProfile(
     "a.yaml", (64, 96), 1, Latency(2.0, 1.9, 2.1, 2.0), CONDITIONS, parameters=464, operations=Operations(7_000_000),
     fused_flops=7_000_000, layers=(LAYER,),
 )  # fmt: skip
+
+VERIFIED = Verification(
+    Path("best.onnx"), "best.pt", CONDITIONS, checks=(Check("raw outputs", False, "scores 1.0e-03", "scores 1.0e-05"),)
+)
 
 KEYS = {"data": "sample", "arms": {"a": "yolo11n.yaml", "b": "yolo11n-mlla.yaml"}, "base": "a", "seeds": [0, 1, 2]}
 RUN = synthetic.spec("yolo11n", 0)
@@ -80,6 +85,7 @@ VALUES: dict[str, Callable[[], Shown]] = {
     "<Report blood-cells: 2 arms, 4 runs, complete: report.html>": lambda: StudyReport(
         analysis(), (Path("report.html"),)
     ),
+    "<Verification best.onnx: DIFFERS, raw outputs: scores 1.0e-03>": lambda: VERIFIED,
     "<Processor AMD EPYC (znver4, x86_64), AVX-512>": lambda: CONDITIONS.processor,
 }
 

@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from yolomix.editing import ModelEdit as ModelEdit
     from yolomix.editing import edit as edit
     from yolomix.editing import graft as graft
-    from yolomix.host.yolo import YOLO as YOLO
     from yolomix.nn.registry import register as register
     from yolomix.profiling.measuring import profile as profile
     from yolomix.studying.study import Study as Study
     from yolomix.transferring import transfer as transfer
+    from yolomix.verifying.verifying import verify as verify
+    from yolomix.verifying.yolo import YOLO as YOLO
 
 _HOME = {
     "ModelEdit": "yolomix.editing",
     "Study": "yolomix.studying.study",
-    "YOLO": "yolomix.host.yolo",
+    "YOLO": "yolomix.verifying.yolo",
     "edit": "yolomix.editing",
     "graft": "yolomix.editing",
     "profile": "yolomix.profiling.measuring",
     "register": "yolomix.nn.registry",
     "transfer": "yolomix.transferring",
+    "verify": "yolomix.verifying.verifying",
 }
-__all__ = ["YOLO", "ModelEdit", "Study", "__version__", "edit", "graft", "profile", "register", "transfer"]
+__all__ = ["YOLO", "ModelEdit", "Study", "__version__", "edit", "graft", "profile", "register", "transfer", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,8 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 ASIDE = ".yolomix-"  # in the name of a file that is being written, before and after the process id
@@ -59,6 +61,53 @@ def publish(folder: Path, under: Path) -> None:
         os.sync()
     folder.rename(under)
     _flush_folder(under.parent)
+
+
+@contextlib.contextmanager
+def folder_aside(target: str | Path) -> Iterator[Path]:
+    """A folder beside a name, for the files that somebody else writes there; it is gone when the block ends.
+
+    What is complete :func:`put_in_place` takes out of it.
+
+    >>> with folder_aside("best.onnx") as aside:
+    ...     _ = write(aside / "best.onnx", b"all of it", flush=False)
+    ...     _ = put_in_place(aside / "best.onnx", "best.onnx")
+    >>> aside.exists(), Path("best.onnx").read_bytes()
+    (False, b'all of it')
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    path = Path(os.path.realpath(target))
+    aside = path.with_name(f".{path.name}{ASIDE}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        _remove_leftovers(path)
+        aside.mkdir()
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, f"cannot write {target}: {error.strerror or error}") from error
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_in_place(written: Path, target: str | Path) -> Path:
+    """Give a file or folder that is complete the name for which it was written; what stood there goes.
+
+    Raises:
+        OSError: it cannot; what stood there stands again.
+    """
+    path = Path(target)
+    old = written.with_name(f"{written.name}.old")
+    if path.is_dir():  # no rename replaces a folder
+        os.rename(path, old)
+    try:
+        os.replace(written, path)
+    except OSError:
+        if old.exists():
+            os.rename(old, path)
+        raise
+    return path
 
 
 def write_signed(path: str | Path, text: str) -> Path:
@@ -156,8 +205,9 @@ def _remove_leftovers(target: Path) -> None:
     for name in os.listdir(target.parent):
         found = pattern.match(name)
         if found and not runs(int(found[1])):
+            left = target.parent / name
             with contextlib.suppress(OSError):
-                os.unlink(target.parent / name)
+                shutil.rmtree(left) if left.is_dir() else os.unlink(left)
 
 
 def runs(pid: int) -> bool:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.cli.test_demo import OUTCOME
+from tests.test_records import CONDITIONS
 from yolomix import demo
 from yolomix.cli import DONE, main
 from yolomix.cli.answer import Answer, Listing, Table, write
@@ -19,11 +20,15 @@ from yolomix.cli.verbs import VERBS
 from yolomix.host import entry, weights
 from yolomix.studying.folder import claim
 from yolomix.studying.plan import Plan
+from yolomix.verifying import verifying
+from yolomix.verifying.values import Check, Verification
 
 V8 = "model=yolov8n.yaml"
 MODEL = SimpleNamespace(trainer=SimpleNamespace(best=Path("best.pt")), ckpt_path=Path("best.pt"))
 METRICS = SimpleNamespace(save_dir=Path("runs"), results_dict={"fitness": torch.tensor(0.5)})
 IMAGE = SimpleNamespace(path="a.jpg", save_dir=None, summary=lambda: [{"name": "cat", "box": {}}])
+
+RIGHT = Verification(Path("best.onnx"), "best.pt", CONDITIONS, checks=(Check("outputs", True, "1x84x84", "finite"),))
 
 # Words for every verb of ours, and what Ultralytics returns for the others.
 WORDS = {
@@ -33,6 +38,7 @@ WORDS = {
     "transfer": ["source=source.pt", "target=yolov8n.yaml", "save=target.pt"],
     "models": [],
     "profile": ["model=yolov8n-cls.yaml", "imgsz=32"],
+    "verify": ["model=yolov8n.yaml", "file=best.onnx"],
     "study": ["study"],
     "blocks": [],
     "doctor": [],
@@ -54,6 +60,7 @@ def work(tmp_path, monkeypatch):
     """An empty folder with a checkpoint; the demo and Ultralytics do nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "run", lambda *_: OUTCOME)
+    monkeypatch.setattr(verifying, "verify", lambda *_: RIGHT)
     monkeypatch.setattr(entry, "entrypoint", lambda verb, words: (MODEL, RESULTS[verb]))
 
 

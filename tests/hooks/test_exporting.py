@@ -49,7 +49,7 @@ def made(folder: Path, block: str, width: str = "") -> YOLO:
     file = folder / "small.yaml"
     file.write_text(MODEL.format(block=block, width=width))
     torch.manual_seed(0)
-    model = yolomix.YOLO(file)
+    model = YOLO(file)
     for module in model.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolomix.cli.answer import Answer
+from yolomix.cli.arguments import SWITCH
 from yolomix.cli.request import UsageError
 from yolomix.cli.verbs import Verb
 from yolomix.host import names, offline
@@ -33,10 +34,13 @@ def run(verb: Verb, words: Sequence[str]) -> Answer:
         from yolomix.host import entry
 
         words = _merged(words)
+        verifies, words = _verifies(words) if verb.name == "export" else (False, words)
         given = _given(verb, words)
         _check(verb, given)
         if verb.name in WITH_IMAGES and "save" not in given:
             words.append("save=True")  # as `yolo` does, which keeps no results for us
+        if verb.name == "export":
+            return _export(words, given, verifies)
         model, result = entry.entrypoint(verb.name, words)
     found = summary(verb.name, model, result)
     if found.get("images") == []:
@@ -44,11 +48,35 @@ def run(verb: Verb, words: Sequence[str]) -> Answer:
     return Answer(found, _lines(found))
 
 
+def _export(words: Sequence[str], given: Mapping[str, str], verifies: bool) -> Answer:
+    """Write the file, and compare it unless that is not wanted."""
+    from yolomix.cli import verify
+    from yolomix.hooks import exports
+    from yolomix.host import entry
+
+    with exports.verifying():
+        model, file = entry.entrypoint("export", words)
+    return verify.exported(model, str(file), given) if verifies else verify.unverified(str(file))
+
+
+def _verifies(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the file is to be verified, and the words without the one that says so, which Ultralytics does not know.
+
+    >>> _verifies(["format=onnx", "verify=False"])
+    (False, ['format=onnx'])
+    """
+    said = [word for word in words if word.partition("=")[0] == "verify"]
+    values = [SWITCH.read(word.partition("=")[2] or "true") for word in said]
+    if None in values:
+        raise UsageError(f"verify must be {SWITCH.name}, got {said[0]!r}")
+    return all(value is not False for value in values), [word for word in words if word not in said]
+
+
 def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
     """What a program needs to go on: files written, metrics, detections.
 
-    >>> summary("export", None, "best.onnx")
-    {'verb': 'export', 'file': 'best.onnx'}
+    >>> summary("benchmark", None, "| onnx |")
+    {'verb': 'benchmark', 'table': '| onnx |'}
 
     Args:
         verb: what was done.
@@ -57,8 +85,6 @@ def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:
     """
     if verb in WITH_IMAGES:
         return {"verb": verb, **_images(result)}
-    if verb == "export":
-        return {"verb": verb, "file": str(result)}
     if verb == "benchmark":
         return {"verb": verb, "table": str(result)}
     from yolomix.host import entry

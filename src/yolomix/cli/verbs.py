@@ -174,6 +174,13 @@ PROFILE = (
     Argument("save", "file to write: .csv, .json, .md, .tex, .png", FILE),
 )
 
+CHECKED = (
+    Argument("model", "what was exported: a checkpoint or a model YAML", MODEL, required=True),
+    Argument("file", "the exported file or folder", FILE, required=True),
+    Argument("data", "a dataset YAML, or sample: also compare mAP on its validation images", DATASET),
+    Argument("imgsz", "height and width that the file has to have, as 480,640, or one number", numbers(1, 2)),
+)
+
 STUDY = (
     Argument(
         "what",
@@ -208,6 +215,7 @@ SOURCE = Argument(
     FILE,
     hint="what to look at: source=FILE, a folder, an address, or 0 for the first camera",
 )
+VERIFY = Argument("verify", "false: do not compare the file with PyTorch in its own runtime", SWITCH, default=True)
 FORMAT = Argument("format", "onnx, openvino, torchscript, ...", EXPORT_FORMAT)
 # Of Ultralytics' arguments those that people use most.
 TRAIN = (
@@ -279,10 +287,11 @@ VERBS = {
             "write a model for another runtime",
             "yolomix export model=runs/detect/train/weights/best.pt format=onnx",
             FORMAT,
+            VERIFY,
         ),
         _passed_on(
             "benchmark",
-            "time and validate a model in every export format",
+            "time and validate in every format; `verify` compares the outputs",
             "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample",
             DATA,
         ),
@@ -319,6 +328,16 @@ VERBS = {
                 "yolomix profile model=mamba-yolo-t.yaml batch=1,4 save=table.csv",
             ),
             PROFILE,
+        ),
+        Verb(
+            "verify",
+            "verify",
+            "run an exported file in its own runtime, compare it with PyTorch",
+            (
+                "yolomix verify model=best.pt file=best.onnx",
+                "yolomix verify model=best.pt file=best.onnx data=sample --json",
+            ),
+            CHECKED,
         ),
         Verb(
             "study",

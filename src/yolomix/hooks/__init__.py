@@ -64,6 +64,7 @@ HOOKS = (
     Hook("ultralytics.engine.trainer", "BaseTrainer.save_metrics", "saving.save_metrics", "one row for an epoch"),
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
     Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),
+    Hook("ultralytics.engine.exporter", "Exporter.__call__", "exports.export", "exported files that are whole"),
     Hook("ultralytics.engine.exporter", "Exporter.export_onnx", "exporting.export_onnx", "fast scans in ONNX files"),
     Hook("ultralytics.engine.exporter", "Exporter.export_openvino", "exporting.export_openvino", "fast scans there"),
     Hook("ultralytics.engine.exporter", "Exporter.export_torchscript", "exporting.export_plain", "words on open sizes"),
@@ -76,7 +77,7 @@ HOOKS = (
 OWN = "__yolomix_wrapper__"
 
 # What binds modules of Ultralytics when it is imported, and so has to be imported anew with them.
-BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "demo", "studying")
+BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "verifying", "demo", "studying")
 
 
 def join() -> None:

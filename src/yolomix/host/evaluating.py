@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import ultralytics
 from torch import Tensor
 from torch.utils.data import DataLoader
 from ultralytics.engine import validator as validators
+from ultralytics.engine.model import Model
+from ultralytics.utils.metrics import compute_ap as compute_ap
 
 from yolomix.host import entry
 from yolomix.host.yolo import YOLO
@@ -43,15 +47,15 @@ class Matched(NamedTuple):
     correct: Array  # (images, 2) bool: top 1 and top 5
 
 
-def evaluate(file: Path, weights: Mapping[str, Tensor] | None, arguments: Mapping[str, Any]) -> Matched:
-    """Evaluate a checkpoint on a split.
+def evaluate(model: Path | Model, weights: Mapping[str, Tensor] | None, arguments: Mapping[str, Any]) -> Matched:
+    """Evaluate a model on a split.
 
     Args:
-        file: the checkpoint.
+        model: a checkpoint, or a ``YOLO``, also of an exported file.
         weights: for the model in it, in place of its own, which are in half precision.
         arguments: of Ultralytics: ``data``, ``split``, a folder to write into and others.
     """
-    yolo: Any = YOLO(file)
+    yolo: Any = model if isinstance(model, Model) else YOLO(model)
     if weights is not None:
         yolo.model.load_state_dict(weights)
     base = yolo._smart_load("validator")
@@ -60,6 +64,24 @@ def evaluate(file: Path, weights: Mapping[str, Tensor] | None, arguments: Mappin
     validator = type(f"Keeping{base.__name__}", (kind, base), {"kept": kept})
     result = yolo.val(validator=validator, **arguments)
     return kept[0].matched(entry.metrics(result))
+
+
+def opened(family: str, file: str, task: str) -> Any:
+    """An exported file as a model of Ultralytics.
+
+    Args:
+        family: the class of Ultralytics that it was made with, ``YOLO`` or ``RTDETR``.
+        file: the file or folder.
+        task: what it does.
+    """
+    return getattr(ultralytics, family)(file, task=task)
+
+
+def copied(yolo: Any) -> Any:
+    """A ``YOLO`` with a copy of the model, which an evaluation fuses in place."""
+    found = copy(yolo)
+    found.model = deepcopy(yolo.model).float()
+    return found
 
 
 class _Keeping(validators.BaseValidator):

@@ -74,6 +74,14 @@ class Contrast:
         t_seeds, t_units = (-float(special.stdtrit(n - 1, level / 2)) for n in (self.seeds, self.units))
         return math.sqrt(t_seeds**2 * self.seed_variance + t_units**2 * self.images_alone)
 
+    def half_width_images(self, level: float = 0.05) -> float:
+        """Half the width of the interval for other images and the very same runs, as of one pair of weights.
+
+        >>> contrast(np.array([[0.01], [0.03]]), np.array([0.02]), units=50).half_width_images().__round__(4)
+        0.029
+        """
+        return -float(special.stdtrit(self.units - 1, level / 2)) * math.sqrt(self.image_variance)
+
     def interval(self, level: float = 0.05) -> tuple[float, float]:
         """From the difference minus to the difference plus the half width."""
         half = self.half_width(level)

@@ -1,0 +1,103 @@
+"""Exports of every format: what cannot be is refused before anything is traced, and files are put in place whole."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ultralytics import utils
+from ultralytics.engine import exporter as exporters
+
+from yolomix import files
+from yolomix.host import tools
+
+_verifies: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_verifies", default=False)
+
+
+def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
+    """``Exporter.__call__``, which writes into a folder beside the file and only then puts it in place.
+
+    Raises:
+        ModuleNotFoundError: the format needs a package that is not installed.
+        ValueError: the format has none of what was asked for, or a package that it needs declares another PyTorch.
+        OSError: nothing can be written.
+    """
+    check(exporter)
+    model = args[0] if args else kwargs["model"]
+    with _Aside(exporter):
+        written = native(exporter, *args, **kwargs)
+    if not _verifies.get():
+        rows = getattr(model, "yaml", None) or {}
+        name = getattr(model, "pt_path", None) or rows.get("yaml_file", "...")
+        utils.LOGGER.info(f"Verify:          yolomix verify model={name} file={written}")
+    return written
+
+
+@contextmanager
+def verifying() -> Iterator[None]:
+    """Say nothing inside the block about the command that verifies a file: who exports does that."""
+    token = _verifies.set(True)
+    try:
+        yield
+    finally:
+        _verifies.reset(token)
+
+
+def check(exporter: Any) -> None:
+    """Refuse what would fail late, in the middle of a log, or be left out without an error."""
+    form = str(exporter.args.format).lower()
+    if not utils.AUTOINSTALL and (refusal := tools.refusal(form)):
+        raise (ModuleNotFoundError if "is not installed" in refusal else ValueError)(refusal)
+    table = exporters.export_formats()
+    taken = dict(zip(table["Argument"], table.get("Arguments", ()), strict=False))
+    if form not in taken:  # an alias, or Ultralytics 8.3.0, which has no such table
+        return
+    for name in ("nms", "dynamic"):
+        if getattr(exporter.args, name, None) and name not in taken[form]:
+            have = [one for one, arguments in taken.items() if name in arguments]
+            raise ValueError(f"format={form} has no {name}=True; formats that have it: {', '.join(have)}")
+
+
+class _Aside(ExitStack):
+    """Lets the methods ``export_...`` of an exporter write into a folder aside, which its own method empties."""
+
+    def __init__(self, exporter: Any) -> None:
+        super().__init__()
+        self.exporter = exporter
+        self.folder: Path | None = None
+
+    def __enter__(self) -> _Aside:
+        super().__enter__()
+        for name in dir(type(self.exporter)):
+            if name.startswith("export_"):
+                setattr(self.exporter, name, self._around(name))
+                self.callback(delattr, self.exporter, name)
+        return self
+
+    def _around(self, name: str) -> Callable[..., Any]:
+        native = getattr(self.exporter, name)
+        is_last = name == f"export_{str(self.exporter.args.format).lower()}"
+
+        def _export(*args: Any, **kwargs: Any) -> Any:
+            if self.folder is None:
+                self.target = Path(self.exporter.file)
+                self.folder = self.enter_context(files.folder_aside(self.target.with_suffix("")))
+                self.exporter.file = self.folder / self.target.name
+            written = native(*args, **kwargs)
+            return self._in_place(written) if is_last else written
+
+        return _export
+
+    def _in_place(self, written: Any) -> Any:
+        """Put everything in place, the result last; returns its final name, in the form in which it was given."""
+        assert self.folder is not None
+        self.exporter.file = self.target
+        path = written[0] if isinstance(written, tuple) else written
+        result = self.folder / Path(path).relative_to(self.folder).parts[0]
+        for one in sorted(self.folder.iterdir(), key=lambda one: one == result):
+            files.put_in_place(one, self.target.with_name(one.name))
+        final = str(self.target.parent / Path(path).relative_to(self.folder))
+        return (final, *written[1:]) if isinstance(written, tuple) else final

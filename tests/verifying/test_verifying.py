@@ -1,0 +1,152 @@
+"""A right file is verified, and a wrong one is found out, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import yolomix
+from yolomix.verifying import child, images, inside, verifying
+from yolomix.verifying.runtime import Runtime
+
+GRAFT = "yolov8n+VSSBlock@p5:plain.yaml"  # without a gate, which would be zero
+
+
+class InThisProcess(Runtime):
+    """The same without a process of its own, which takes seconds to import everything."""
+
+    def __init__(self, file, threads, device="cpu"):
+        self.requests = []
+        self.answers = child._answers(iter(self.requests.pop, None))
+        super().__init__(file, threads, device)
+
+    def _start(self):
+        pass
+
+    def _ask(self, request, patience=None):
+        self.requests.append(request)
+        return self._told(next(self.answers))
+
+    def close(self):
+        self._folder.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for module in (verifying, inside):
+        monkeypatch.setattr(module, "Runtime", InThisProcess)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    monkeypatch.setattr(images, "COUNT", 4)
+
+
+def spread(name: str) -> yolomix.YOLO:
+    """A model whose outputs depend on the image, as those of an untrained one hardly do."""
+    torch.manual_seed(0)
+    model = yolomix.YOLO(name)
+    for module in model.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.model.train()(torch.rand(8, 3, 64, 64))  # norms have the statistics of these images
+    model.model.eval()
+    for branch in model.model.model[-1].cv3:
+        branch[-1].bias.data.normal_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A grafted model and its ONNX file."""
+    folder, before = tmp_path_factory.mktemp("exported"), Path.cwd()
+    os.chdir(folder)
+    try:
+        model = spread(GRAFT)
+        file = model.export(format="onnx", imgsz=64, simplify=True, device="cpu", verify=False)
+    finally:
+        os.chdir(before)
+    return model, folder / file
+
+
+def changed(file: Path, folder: Path, change) -> Path:
+    """A copy of an ONNX file with something done to it."""
+    graph = onnx.load(file)
+    change(graph)
+    copy = folder / "changed.onnx"
+    onnx.save(graph, copy)
+    return copy
+
+
+def test_a_right_file(exported, tmp_path):
+    model, file = exported
+    found = yolomix.verify(model, shutil.copy(file, tmp_path))
+    assert found.verified is True
+    assert [check.passed for check in found.checks] == [True] * 4
+    assert found.checks[2].numbers["differences"]["scores"] <= found.checks[2].numbers["allowed"]["scores"]
+    assert found.checks[3].numbers["compared"] > 20
+    assert found.costs[0].latency.median > 0
+    beside = tmp_path / f"{file.name}.verification"
+    assert json.loads(Path(f"{beside}.json").read_text())["verified"] is True
+    assert Path(f"{beside}.md").read_text().startswith(f"# {file.name}: verified\n")
+
+
+def initializers(graph: onnx.ModelProto, part: str, change) -> None:
+    """Change the weights whose name has that part."""
+    found = [weight for weight in graph.graph.initializer if part in weight.name]
+    assert found
+    for weight in found:
+        weight.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(weight).copy()), weight.name))
+
+
+def one_weight(graph: onnx.ModelProto) -> None:
+    def _change(weight):
+        weight.flat[0] += 0.1
+        return weight
+
+    initializers(graph, "model.16.cv1.conv.weight", _change)
+
+
+def bgr(graph: onnx.ModelProto) -> None:
+    initializers(graph, "model.0.conv.weight", lambda weight: weight[:, ::-1].copy())
+
+
+def two_directions(graph: onnx.ModelProto) -> None:
+    """Rows read forwards get what was learnt for columns."""
+
+    def _change(weight):
+        return weight[[1, 0, 2, 3]] if weight.ndim == 3 and len(weight) == 4 else weight
+
+    initializers(graph, "/op/ss2d/", _change)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (one_weight, "The first layer that differs is model.16 (C2f), in it model.16.cv1.conv (Conv2d)"),
+        (
+            two_directions,
+            "The first layer that differs is model.10 (SameWidth), in it model.10.block.op (Mamba",
+        ),
+        (bgr, "The first layer that differs is model.0 (Conv), in it model.0.conv (Conv2d)"),
+    ],
+)
+def test_a_wrong_file_and_where(change, where, exported, tmp_path):
+    model, file = exported
+    found = yolomix.verify(model, changed(file, tmp_path, change))
+    assert found.verified is False
+    assert [check.passed for check in found.checks][:3] == [True, True, False]
+    assert found.located.startswith(where)
+    assert where in found.advice
+
+
+def test_a_file_of_another_size(exported, tmp_path):
+    model, file = exported
+    found = yolomix.verify(model, file, imgsz=96)
+    assert found.advice.startswith(f"{file} differs from PyTorch: metadata: its images are 64x64, not 96x96, allowed ")
