@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.test_records import CONDITIONS
 from yolomix import data, demo
 from yolomix.demo import Exported
+from yolomix.verifying.values import Check, Verification
 
 
 def test_without_onnx_the_way_to_it_is_said(monkeypatch):
     monkeypatch.setattr(demo, "package_refusal", lambda name: f"{name} is not installed: pip install {name}")
-    assert demo.compare(None, Path()) == Exported(refusal="onnx is not installed: pip install 'yolomix[export]'")
+    assert demo.compare(None) == Exported(refusal="onnx is not installed: pip install 'yolomix[export]'")
     assert Exported(refusal="none").agrees is None
 
 
-def test_an_exported_file_that_is_wrong_is_found_out(monkeypatch, tmp_path):
-    class Session:
-        def __init__(self, *_, **__):
-            self.get_inputs = lambda: [type("Input", (), {"name": "images"})]
-
-        def run(self, _, given):
-            return [2 * given["images"].repeat(2, axis=1)[:, :5] + shift]
-
-    class Model(nn.Module):
-        def fuse(self, verbose):
-            return self
-
-        def forward(self, x):
-            return (2 * x.repeat_interleave(2, dim=1)[:, :5],)
-
-    image = tmp_path / "a.jpg"
-    image.write_bytes(cv2.imencode(".jpg", np.full((40, 40, 3), 200, np.uint8))[1].tobytes())
-    model = type("Trained", (), {"model": Model(), "export": lambda self, **_: tmp_path / "a.onnx"})()
-    monkeypatch.setattr(demo.importlib.import_module("onnxruntime"), "InferenceSession", Session)
-    for box, score in ((0, 0), (0.008, 0), (0.8, 0), (0, 5e-5), (0, 2e-4)):
-        shift = np.array([box] * 4 + [score], np.float32)[:, None, None]
-        found = demo.compare(model, image)
-        assert found.file == tmp_path / "a.onnx"
-        assert found.difference == pytest.approx(max(box / demo.RECIPE["imgsz"], score), abs=1e-6)
-        assert found.agrees == (max(box / 160, score) <= 1e-4)
+def test_the_exported_file_is_verified(monkeypatch):
+    model, asked = SimpleNamespace(export=lambda **_: "a.onnx"), []
+    raw = Check("raw outputs", False, "", "", {"differences": {"boxes": 1e-7, "scores": 0.01}})
+    found = Verification(Path("a.onnx"), "a.pt", CONDITIONS, checks=(raw,))
+    monkeypatch.setattr(demo, "verify", lambda *given: asked.append(given) or found)
+    exported = demo.compare(model)
+    assert asked == [(model, Path("a.onnx"))]
+    assert (exported.file, exported.agrees, exported.difference) == (Path("a.onnx"), False, 0.01)
 
 
 def test_gflops_counts_two_per_multiplication():

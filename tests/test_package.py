@@ -50,7 +50,7 @@ FLOORS = {
         "hooks",
     },
     "doctor": {"hooks", "host", "records", "data", "ops"},
-    "demo": {"files", "progress", "profiling", "showing", "host", "records", "data", "ops"},
+    "demo": {"files", "progress", "profiling", "verifying", "showing", "host", "records", "data", "ops"},
     "studying": {
         "nearest",
         "files",

@@ -7,7 +7,6 @@ that spin would ruin what else runs.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import statistics
 import time
@@ -28,6 +27,8 @@ from yolomix.profiling.operations import count
 from yolomix.progress import Progress
 from yolomix.records import Record
 from yolomix.showing import Shown
+from yolomix.verifying.values import Verification
+from yolomix.verifying.verifying import verify
 
 MODEL = "yolo11n-mlla.yaml"
 RECIPE: dict[str, Any] = {
@@ -58,32 +59,37 @@ RECIPE: dict[str, Any] = {
     "verbose": False,
 }
 IMAGES = 6  # shown
-TOLERANCE = 1e-4  # of raw outputs: scores, and boxes as fractions of the image size; see docs/results.md
 FLOPS_SIZE = 640  # pixels, the image size at which detectors are compared
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The ONNX file and how near its answers are, or why there is none.
+    """The ONNX file and whether it answers as PyTorch does, or why there is none.
 
-    >>> Exported(Path("best.onnx"), difference=2e-6).agrees
+    >>> Exported(refusal="onnx is not installed").agrees is None
     True
 
     Attributes:
         file: the exported file.
         refusal: why there is none.
-        difference: largest absolute difference of its raw outputs to PyTorch's: scores, and boxes as fractions of the
-            image size.
+        verification: what comparing it with PyTorch found.
     """
 
     file: Path | None = None
     refusal: str | None = None
-    difference: float | None = None
+    verification: Verification | None = None
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the exported file answers like PyTorch; None if there is no file."""
-        return None if self.difference is None else self.difference <= TOLERANCE
+        """Whether the exported file answers like PyTorch; None if there is no file, or nothing that runs it."""
+        return None if self.verification is None else self.verification.verified
+
+    @property
+    def difference(self) -> float | None:
+        """The largest difference of its raw outputs: scores, and boxes as fractions of the image size."""
+        checks = () if self.verification is None else self.verification.checks
+        found = [max(check.numbers["differences"].values()) for check in checks if "differences" in check.numbers]
+        return max(found, default=None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,6 +139,7 @@ class Outcome(Shown):
             "onnx_refusal": self.onnx.refusal,
             "difference": self.onnx.difference,
             "agrees": self.onnx.agrees,
+            "verification": None if self.onnx.verification is None else self.onnx.verification.to_dict(),
         }
 
 
@@ -158,7 +165,7 @@ def run(out: Path, seed: int, epochs: int, progress: Progress, data: Path | None
     parameters = sum(p.numel() for p in trained.model.parameters())  # before batch norms are folded away
     shown = sorted((data.parent / "images" / "val").glob("*.jpg"))[:IMAGES]
     images = annotate(trained, shown, out / "images")
-    onnx = compare(trained, shown[0])
+    onnx = compare(trained)
     return Outcome(
         record=Record(metrics),
         parameters=parameters,
@@ -219,25 +226,17 @@ def annotate(model: Any, files: Sequence[Path], folder: Path) -> list[Path]:
     return [folder / name for name in named]
 
 
-def compare(model: Any, image: Path) -> Exported:
-    """Export to ONNX and show both the file and PyTorch an image.
+def compare(model: Any) -> Exported:
+    """Export to ONNX and compare the file with PyTorch, as ``yolomix verify`` does.
 
     Args:
         model: a ``YOLO``.
-        image: what both look at.
     """
     for package in ("onnx", "onnxruntime"):
         if (missing := package_refusal(package)) is not None:
             return Exported(refusal=f"{missing.split(':')[0]}: pip install 'yolomix[export]'")
     file = Path(model.export(format="onnx", imgsz=RECIPE["imgsz"], simplify=False, verbose=False))
-    session = importlib.import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    x = _read(image, RECIPE["imgsz"])
-    with torch.inference_mode():
-        native = model.model.fuse(verbose=False).eval()(x)[0]
-    exported = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
-    difference = (native - exported).abs()  # (1, 4 + classes, L)
-    difference[:, :4] /= RECIPE["imgsz"]  # boxes from pixels to fractions, so that one tolerance serves both
-    return Exported(file, difference=float(difference.max()))
+    return Exported(file, verification=verify(model, file))
 
 
 def gflops(model: nn.Module) -> float:
@@ -264,13 +263,6 @@ def milliseconds(model: nn.Module, repetitions: int = 20) -> float:
             model(x)
             times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)
-
-
-def _read(image: Path, size: int) -> Tensor:
-    """A square image as a detector gets it, (1, 3, size, size), red-green-blue, 0 to 1."""
-    pixels = cv2.imdecode(np.frombuffer(image.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    pixels = cv2.resize(pixels, (size, size))[:, :, ::-1].transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(pixels)).float()[None] / 255
 
 
 def _noise(size: int) -> Tensor:

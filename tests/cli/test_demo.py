@@ -15,6 +15,16 @@ from yolomix import demo
 from yolomix.cli import DONE, FAILED, main
 from yolomix.cli import demo as verb
 from yolomix.records import Record
+from yolomix.verifying.values import Check, Verification
+
+
+def compared(difference: float, passed: bool) -> demo.Exported:
+    """An exported file whose outputs differ by that."""
+    raw = Check("raw outputs", passed, f"scores {difference:.1e}", "1e-5", {"differences": {"scores": difference}})
+    return demo.Exported(
+        Path("best.onnx"), verification=Verification(Path("best.onnx"), "best.pt", CONDITIONS, checks=(raw,))
+    )
+
 
 METRICS = {"metrics/mAP50(B)": 0.61234, "metrics/mAP50-95(B)": 0.4}
 OUTCOME = demo.Outcome(
@@ -26,7 +36,7 @@ OUTCOME = demo.Outcome(
     weights=Path("best.pt"),
     save_dir=Path("runs/demo"),
     images=(Path("images/all.jpg"),),
-    onnx=demo.Exported(Path("best.onnx"), difference=2e-6),
+    onnx=compared(2e-6, True),
 )
 
 
@@ -95,12 +105,12 @@ def test_json_for_programs(run, tmp_path, capsys):
 
 
 def test_an_export_that_differs_is_a_failure(monkeypatch, tmp_path, capsys):
-    differs = dataclasses.replace(OUTCOME, onnx=demo.Exported(Path("best.onnx"), difference=0.01))
+    differs = dataclasses.replace(OUTCOME, onnx=compared(0.01, False))
     monkeypatch.setattr(demo, "run", lambda *_: differs)
     assert main(["demo", f"out={tmp_path}"]) == FAILED
     out, err = capsys.readouterr()
     assert "NOT the answers of PyTorch, largest difference 1.0e-02" in out
-    assert "the ONNX file answers differently from PyTorch: by 1.0e-02" in err
+    assert "best.onnx differs from PyTorch: raw outputs: scores 1.0e-02, allowed 1e-5" in err
 
 
 def test_without_onnx_there_is_no_comparison(monkeypatch, tmp_path, capsys):

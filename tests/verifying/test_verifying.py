@@ -31,7 +31,7 @@ class InThisProcess(Runtime):
     def _start(self):
         pass
 
-    def _ask(self, request, patience=None):
+    def _ask(self, request, limited=True):
         self.requests.append(request)
         return self._told(next(self.answers))
 

@@ -76,7 +76,7 @@ def _facts(outcome: Outcome) -> Table:
 
 
 def _verdict(onnx: Exported) -> str:
-    if onnx.difference is None:
+    if onnx.agrees is None or onnx.difference is None:
         return "no comparison"
     same = "same answers as PyTorch" if onnx.agrees else "NOT the answers of PyTorch"
     return f"{same}, largest difference {onnx.difference:.1e}"
@@ -85,5 +85,6 @@ def _verdict(onnx: Exported) -> str:
 def _fault(onnx: Exported) -> str:
     """Why the command failed; empty where the exported file agrees, or where there is none."""
     if onnx.agrees is False:
-        return f"the ONNX file answers differently from PyTorch: by {onnx.difference:.1e}"
+        assert onnx.verification is not None
+        return onnx.verification.advice
     return ""

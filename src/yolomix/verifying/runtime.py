@@ -96,7 +96,7 @@ class Runtime:
         Raises:
             RefusedError: it fails.
         """
-        return self._do("evaluate", given, patience=None)[1]
+        return self._do("evaluate", given, limited=False)[1]
 
     def close(self) -> None:
         """End the process."""
@@ -113,13 +113,13 @@ class Runtime:
     ) -> None:
         self.close()
 
-    def _do(self, what: str, given: Any, patience: float | None = PATIENCE) -> tuple[dict[str, Any], Any]:
+    def _do(self, what: str, given: Any, limited: bool = True) -> tuple[dict[str, Any], Any]:
         given_file, out = (Path(self._folder.name, name) for name in ("given.pickle", "out.pickle"))
         files.write(given_file, pickle.dumps(given), flush=False)
-        answer = self._ask({"do": what, "given": str(given_file), "out": str(out)}, patience)
+        answer = self._ask({"do": what, "given": str(given_file), "out": str(out)}, limited)
         return answer, pickle.loads(out.read_bytes())
 
-    def _ask(self, request: dict[str, Any], patience: float | None = PATIENCE) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], limited: bool = True) -> dict[str, Any]:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -129,9 +129,9 @@ class Runtime:
             hangs.set()
             process.kill()
 
-        timer = threading.Timer(patience or 0.0, _end)
+        timer = threading.Timer(PATIENCE, _end)
         try:
-            if patience is not None:
+            if limited:
                 timer.start()
             try:
                 process.stdin.write(json.dumps(request) + "\n")
@@ -142,7 +142,7 @@ class Runtime:
         finally:
             timer.cancel()
         if hangs.is_set():
-            raise RefusedError(f"it did not answer within {patience:.0f} s and was ended")
+            raise RefusedError(f"it did not answer within {PATIENCE:.0f} s and was ended")
         if not line:
             raise RefusedError(f"its process ended with {process.wait()}: {self._last_words()}")
         return self._told(json.loads(line))

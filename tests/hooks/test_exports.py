@@ -1,0 +1,107 @@
+"""Exports of every format: refused before anything is traced, and put in place whole."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ultralytics import utils
+from ultralytics.engine import exporter as exporters
+
+from yolomix.hooks import exports
+from yolomix.host import tools
+
+MODEL = SimpleNamespace(yaml={"yaml_file": "a.yaml"}, pt_path="a.pt")
+
+
+class Exporter:
+    """Writes a file, or a folder, and perhaps fails in the middle."""
+
+    def __init__(self, format: str = "onnx", error: BaseException | None = None, **args) -> None:
+        self.args = SimpleNamespace(format=format, **args)
+        self.file, self.error = Path("a.pt"), error
+
+    def __call__(self, model):
+        written = getattr(self, f"export_{self.args.format}")()
+        return written[0] if isinstance(written, tuple) else written
+
+    def export_onnx(self):
+        file = self.file.with_suffix(".onnx")
+        file.write_text("half")
+        if self.error is not None:
+            raise self.error
+        file.write_text("whole")
+        return str(file), None
+
+    def export_openvino(self):
+        self.export_onnx()
+        folder = Path(str(self.file).replace(self.file.suffix, "_openvino_model/"))
+        folder.mkdir()
+        (folder / "a.xml").write_text("whole")
+        return f"{folder}/"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tools, "refusal", lambda form: None)
+    return tmp_path
+
+
+def written() -> dict[str, str]:
+    return {str(file): file.read_text() for file in Path().rglob("*") if file.is_file()}
+
+
+def export(**given) -> str:
+    return exports.export(Exporter.__call__, Exporter(**given), MODEL)
+
+
+@pytest.mark.parametrize("before", ["an earlier file", None])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "no space left")])
+def test_an_export_that_is_cut_leaves_what_was_there(error, before):
+    if before:
+        Path("a.onnx").write_text(before)
+    with pytest.raises(type(error)):
+        export(error=error)
+    assert written() == ({"a.onnx": before} if before else {})
+    assert [*Path().iterdir()] == ([Path("a.onnx")] if before else [])
+
+
+def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way():
+    assert export() == "a.onnx"
+    Path("a_openvino_model").mkdir()
+    Path("a_openvino_model", "old.xml").write_text("old")
+    assert export(format="openvino") == "a_openvino_model"
+    assert written() == {"a.onnx": "whole", str(Path("a_openvino_model/a.xml")): "whole"}
+    assert len([*Path().iterdir()]) == 2
+
+
+def test_the_command_that_verifies_is_named_unless_who_exports_does_it(monkeypatch):
+    said = []
+    monkeypatch.setattr(utils.LOGGER, "info", said.append)
+    export()
+    assert said == ["Verify:          yolomix verify model=a.pt file=a.onnx"]
+    with exports.verifying():
+        export()
+    assert len(said) == 1
+
+
+@pytest.mark.skipif("Arguments" not in exporters.export_formats(), reason="Ultralytics 8.3.0 lists no arguments")
+@pytest.mark.parametrize(("name", "form"), [("nms", "ncnn"), ("dynamic", "ncnn"), ("nms", "paddle")])
+def test_what_a_format_has_not_is_refused(name, form):
+    with pytest.raises(ValueError, match=rf"^format={form} has no {name}=True; formats that have it: .*onnx"):
+        export(format=form, **{name: True})
+    assert written() == {}
+
+
+def test_a_missing_tool_is_named_before_anything_is_traced(monkeypatch):
+    monkeypatch.setattr(exports.utils, "AUTOINSTALL", False)
+    monkeypatch.setattr(
+        tools, "refusal", lambda form: f"format={form}: openvino is not installed: pip install openvino"
+    )
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^format=openvino: openvino is not installed: pip install openvino$"
+    ):
+        export(format="openvino")
