@@ -17,10 +17,10 @@ from yolomix.host import names, runtime, weights
 from yolomix.host.names import Kind
 from yolomix.host.survey import image_size
 from yolomix.profiling import memory
-from yolomix.profiling.costs import parameters
+from yolomix.profiling.costs import Counts, counts_of, parameters
 from yolomix.profiling.latency import Latency, graphed, measured
 from yolomix.profiling.layers import Seen, tensors, watched
-from yolomix.profiling.operations import Operations, count
+from yolomix.profiling.operations import Operations
 from yolomix.profiling.values import BUSY, NOT_FINITE, Layer, ModelProfile, Profile
 from yolomix.records import Conditions
 
@@ -87,9 +87,10 @@ def profile(
         times = measured([*calls.values(), *graphs.values()], place)
     latency = dict(zip(calls, times[: len(calls)], strict=True))
     replayed = dict(zip(graphs, times[len(calls) :], strict=True))
+    counts = {id(subject): _counts(subject, size) for subject in subjects}  # whatever the batch
     found = []
     for i, (subject, images) in enumerate(runs):
-        one = _of(subject, images, size, inputs[i], latency.get(i), place, train, depth)
+        one = _of(subject, counts[id(subject)], images, size, inputs[i], latency.get(i), place, train, depth)
         remarks = (*one.remarks, *([f"no CUDA graph: {refused[i]}"] if i in refused else []))
         found.append(replace(one, latency_graphs=replayed.get(i), remarks=remarks))
     return Profile(tuple(found))
@@ -108,6 +109,7 @@ def _graphs(calls: Mapping[int, Callable[[], object]]) -> tuple[dict[int, Callab
 
 def _of(
     subject: _Subject,
+    counts: Counts | None,
     images: int,
     size: tuple[int, int],
     x: Tensor,
@@ -118,17 +120,12 @@ def _of(
 ) -> ModelProfile:
     remarks = [NOT_FINITE] if latency is None else [BUSY] if latency.is_busy else []
     conditions = Conditions.here(device.partition(":")[0])
-    if subject.module is None or subject.fused is None:
+    if subject.module is None or subject.fused is None or counts is None:
         return ModelProfile(subject.name, size, images, latency, conditions, (*remarks, EXPORTED))
     module, fused = subject.module, subject.fused
-    shape = (1, subject.channels, *size)
-    forward = count(module, shape)
-    training = None
-    try:
-        training = count(module, shape, backward=True)[""].total
-    except (RuntimeError, ValueError) as error:  # one value per channel, say, of which a norm has no variance
-        remarks.append(f"cannot be trained at that size: {error}")
-    layers, held = _layers(module, fused, x, forward, device, depth)
+    if counts.untrained:
+        remarks.append(f"cannot be trained at that size: {counts.untrained}")
+    layers, held = _layers(module, fused, x, counts.forward, device, depth)
     if device == "cpu":
         remarks.append(ALLOCATOR)
     return ModelProfile(
@@ -136,11 +133,11 @@ def _of(
         imgsz=size,
         batch=images,
         parameters=parameters(module),
-        operations=forward[""],
-        flops_training=training,
+        operations=counts.forward[""],
+        flops_training=counts.training,
         fused_parameters=parameters(fused),
-        fused_flops=count(fused, shape)[""].total,
-        flops_ultralytics=runtime.gflops(module, size),
+        fused_flops=counts.fused,
+        flops_ultralytics=counts.ultralytics,
         latency=latency,
         memory=held,
         memory_training=memory.peak(partial(_trained, module, x, device), device) if train else None,
@@ -148,6 +145,12 @@ def _of(
         conditions=conditions,
         remarks=tuple(remarks),
     )
+
+
+def _counts(subject: _Subject, size: tuple[int, int]) -> Counts | None:
+    if subject.module is None or subject.fused is None:
+        return None
+    return counts_of(subject.module, subject.fused, size)
 
 
 def _layers(
