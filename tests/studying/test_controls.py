@@ -22,28 +22,28 @@ ARMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def found():
+@pytest.fixture(scope="module", params=ARMS)
+def found(request):
+    """The base, an arm and its control."""
     from yolomix.studying.plan import Plan
 
-    design = Plan.of(data="sample", arms={"base": "yolo11n.yaml", **ARMS}, base="base", seeds=[0, 1, 2])
-    return {arm.name: arm for arm in controls.with_controls(design, arms.resolve(design))}
+    models = {"base": "yolo11n.yaml", request.param: ARMS[request.param]}
+    design = Plan.of(data="sample", arms=models, base="base", seeds=[0, 1, 2])
+    return controls.with_controls(design, arms.resolve(design))
 
 
-@pytest.mark.parametrize("name", ARMS)
-def test_a_control_is_as_large_as_its_arm(found, name):
-    arm, control = found[name], found[found[name].control]
-    base = found["base"].parameters(80)
-    assert control.role is Role.CONTROL
+def test_a_control_is_as_large_as_its_arm(found):
+    base, arm, control = found
+    base = base.parameters(80)
+    assert (control.role, control.name) == (Role.CONTROL, arm.control)
     assert control.parameters(80) == pytest.approx(arm.parameters(80), rel=0.01)
     # What was added is met too, by far better than 1 % of the model.
     added, by_control = arm.parameters(80) - base, control.parameters(80) - base
     assert by_control == pytest.approx(added, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ARMS)
-def test_a_control_stands_where_its_arm_does(found, name):
-    arm, control = found[name], found[found[name].control]
+def test_a_control_stands_where_its_arm_does(found):
+    _, arm, control = found
     places = [place(arm.rows), place(control.rows)]
     assert places[0] == places[1]
     assert "GatedConv" in str(control.rows)
