@@ -1,0 +1,213 @@
+"""Every packaged model as a file: equal to the model at several sizes, and without what a runtime lacks.
+
+``runtimes.toml`` says what they lack. All models are narrow and have every row once.
+"""
+
+from __future__ import annotations
+
+import io
+import tomllib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+import yolomix
+from tests.models.test_zoo import FACTS, ZOO, layers
+from tests.ops.test_export_scan import exported, opened
+from yolomix.nn import ASSGroup
+
+RUNTIMES = tomllib.loads(Path(__file__).with_name("runtimes.toml").read_text(encoding="utf-8"))
+NARROW = {"scales": {"n": [0.01, 0.125, 64]}}  # depth, width, largest number of channels
+
+PLAIN = [name for name in FACTS if name in ("mamba-yolo", "yolov8-vim", "yolov8-vmamba") or name.startswith("yolo11")]
+"""Models that have all of our layers that the others have; what they are made of is looked at without lowered scans."""
+
+KNOWN = {("ncnn", "yolo11-assg"): {"aten::argsort", "aten::scatter"}}
+"""Faults that are still there, by runtime and model; one that is mended has to be taken out."""
+
+INT64 = onnx.TensorProto.INT64
+
+
+@pytest.fixture(scope="module", params=FACTS)
+def model(request, tmp_path_factory) -> yolomix.YOLO:
+    """A narrow model whose norms, scores and routes are not those of an untrained one, which are nearly equal."""
+    file = tmp_path_factory.mktemp("model") / f"{request.param}.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(ZOO[request.param]) | NARROW))
+    torch.manual_seed(0)
+    made = yolomix.YOLO(file)
+    for name, module in made.model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        if isinstance(module, nn.Linear) and ".route." in name:
+            module.weight.data.normal_()
+    for branch in getattr(made.model.model[-1], "cv3", []):
+        branch[-1].bias.data.normal_()
+    return made
+
+
+@pytest.fixture(scope="module")
+def lowered(model, tmp_path_factory) -> Path:
+    """Its ONNX file, of any size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("file"))
+        return Path(model.export(format="onnx", imgsz=64, dynamic=True, simplify=False, device="cpu")).resolve()
+
+
+def test_a_file_is_equal_at_every_size(model, lowered):
+    session = onnxruntime.InferenceSession(lowered, providers=["CPUExecutionProvider"])
+    pytorch = model.model.float().eval()
+    for batch, height, width in [(1, 64, 64), (2, 96, 96), (4, 64, 160)]:
+        x = torch.rand(batch, 3, height, width)
+        got = session.run(None, {"images": x.numpy()})
+        with torch.no_grad():
+            outputs = [y.numpy() for y in tree_leaves(pytorch(x))]
+        for y in got:
+            errors = [np.abs(y - want).max() / np.abs(want).max() for want in outputs if want.shape == y.shape]
+            assert errors, [want.shape for want in outputs]
+            assert min(errors) < 1e-5
+
+
+def test_a_file_has_only_what_the_runtimes_of_loops_have(lowered):
+    graph = onnx.shape_inference.infer_shapes(onnx.load(lowered)).graph
+    for runtime, limits in RUNTIMES.items():
+        if limits["graph"] == "lowered":
+            assert set(onnx_faults(graph, limits)) == set(), runtime
+
+
+def plain(model: nn.Module) -> tuple[Any, Any]:
+    """The TorchScript graph of a model, inlined, and its ONNX graph of plain operations with all shapes."""
+    model = model.eval().fuse(verbose=False).requires_grad_(False)
+    head = model.model[-1]
+    head.export, head.format = True, "onnx"
+    x, file = torch.rand(1, 3, 64, 64), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model(x)  # anchors are made before a graph is recorded
+        traced = torch.jit.trace(model, x, check_trace=False, strict=False)
+        torch.onnx.export(traced, (x,), file, opset_version=18, dynamo=False)
+    return traced.inlined_graph, onnx.shape_inference.infer_shapes(onnx.load_from_string(file.getvalue())).graph
+
+
+def torchscript_faults(graph: Any, limits: dict[str, Any]) -> Iterator[str]:
+    """What a TorchScript graph has that a runtime lacks."""
+    for node in graph.nodes():
+        kind, inputs = node.kind(), [*node.inputs()]
+        if kind in limits["lacks"]:
+            yield kind
+        for output in node.outputs():
+            sizes = output.type().sizes() if output.type().kind() == "TensorType" else None
+            if sizes is not None and len(sizes) > limits["rank"]:
+                yield f"{kind} of rank {len(sizes)}"
+        if kind == "aten::slice" and not limits.get("step", True) and inputs[4].toIValue() not in (None, 1):
+            yield "aten::slice with a step"
+        if kind == "aten::expand" and not limits.get("batch_expand", True):
+            before, after = inputs[0].type().sizes(), node.output().type().sizes()
+            if len(after) > 2 and from_input(inputs[0]):
+                yield f"aten::expand of {before} to {after}"
+
+
+def from_input(value: Any) -> bool:
+    """Whether a value of the graph has the values of the image in it; what is made of sizes alone is constant."""
+    seen, waiting = set(), [value]
+    while waiting:
+        value = waiting.pop()
+        node = value.node()
+        if value.debugName() in seen or node.kind() == "aten::size":
+            continue
+        seen.add(value.debugName())
+        if node.kind() == "prim::Param" and value.type().kind() == "TensorType":
+            return True
+        waiting += node.inputs()
+    return False
+
+
+def onnx_faults(graph: Any, limits: dict[str, Any]) -> Iterator[str]:
+    """What an ONNX graph has that a runtime lacks."""
+    values = {value.name: value.type.tensor_type for value in graph.value_info}
+    for node in graph.node:
+        kind = node.op_type
+        if kind == "TopK" and values[node.input[0]].elem_type == INT64:
+            kind = "TopK int64"
+        if kind in limits["lacks"]:
+            yield kind
+        for output in node.output:
+            rank = len(values[output].shape.dim) if output in values else 0
+            if rank > limits.get("rank", rank):
+                yield f"{kind} of rank {rank}"
+
+
+@pytest.mark.parametrize("model", PLAIN, indirect=True)
+def test_plain_operations_are_only_what_the_runtimes_have(model, request):
+    name = request.node.callspec.params["model"]
+    script, file = plain(model.model)
+    for runtime, limits in RUNTIMES.items():
+        faults = set[str]()
+        if limits["graph"] == "torchscript":
+            faults = set(torchscript_faults(script, limits))
+        elif limits["graph"] == "onnx":
+            faults = set(onnx_faults(file, limits))
+        assert faults == KNOWN.get((runtime, name), set()), runtime
+
+
+def own_layers(name: str) -> set[type]:
+    scale = next(iter(FACTS[name].parameters))
+    return {type(one) for one in layers(ZOO[name], scale).modules() if type(one).__module__.startswith("yolomix.")}
+
+
+def test_the_models_that_are_looked_at_without_loops_have_every_layer():
+    seen = set[type]().union(*map(own_layers, PLAIN))
+    for name in FACTS:
+        assert own_layers(name) <= seen, name
+
+
+def test_tokens_are_routed_in_a_file_as_in_the_model():
+    torch.manual_seed(0)
+    group = ASSGroup(16, depth=2, window_size=4).eval()
+    for name, parameter in group.named_parameters():
+        if ".route." in name or "embedding" in name:
+            parameter.data.normal_()
+    run = opened(exported(group, torch.rand(2, 16, 6, 5), is_dynamic=True))
+    for batch, height, width in [(1, 3, 7), (3, 9, 4), (2, 1, 1)]:
+        x = torch.randn(batch, 16, height, width)
+        with torch.no_grad():
+            want = group(x).numpy()
+        assert np.abs(run(x.numpy()) - want).max() < 1e-5 * np.abs(want).max()
+    with torch.no_grad():
+        group.residual_group.layers[0].assm.route[2].bias.normal_(0, 10)
+        x = torch.randn(1, 16, 9, 4)
+        assert np.abs(run(x.numpy()) - group(x).numpy()).max() > 1e-3  # other routes would be seen
+
+
+class Faulty(torch.nn.Module):
+    def forward(self, x):
+        y = torch.addcmul(x, x, x)[..., ::2].view_as(x[..., ::2])
+        return y, x[:, None].expand(-1, 2, -1, -1, -1), x.unflatten(3, (2, 1, 2)), (100 * x).long().argsort(dim=1) % 3
+
+
+def test_faults_are_found():
+    x, file = torch.rand(1, 3, 4, 4), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.trace(Faulty(), x).inlined_graph
+        torch.onnx.export(Faulty(), (x,), file, opset_version=18, dynamo=False)
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(file.getvalue())).graph
+    assert set(torchscript_faults(script, RUNTIMES["ncnn"])) == {
+        "aten::addcmul",
+        "aten::argsort",
+        "aten::view_as",
+        "aten::slice with a step",
+        "aten::unflatten of rank 6",
+        "aten::expand of [1, 1, 3, 4, 4] to [1, 2, 3, 4, 4]",
+    }
+    assert set(onnx_faults(graph, RUNTIMES["tensorrt"])) == {"TopK int64", "Mod"}
