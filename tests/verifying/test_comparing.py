@@ -114,6 +114,12 @@ def test_and_so_may_be_the_class_of_equal_scores():
     assert compared(one, other) == Agreement(compared=2, ties=2)
 
 
+def test_which_of_equal_ones_are_among_the_best_may_be_chance():
+    one, other = (found([(BOX, 0.9, 1), (NEAR, 0.8, cls)])._replace(cut=0.8) for cls in (1, 2))
+    assert compared(one, other) == Agreement(compared=4, ties=2)
+    assert compared(one._replace(cut=0.5), other._replace(cut=0.5)).lost == 1
+
+
 def test_a_small_box_may_move_by_what_outputs_may_differ_by():
     one, other = found([(BOX, 0.9, 1)]), found([(MOVED, 0.9, 1)])
     assert compared(one, other, place=1.0).lost == 0

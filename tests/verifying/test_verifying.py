@@ -14,37 +14,14 @@ from onnx import numpy_helper
 from torch import nn
 
 import yolomix
-from yolomix.verifying import child, images, inside, verifying
-from yolomix.verifying.runtime import Runtime
+from tests.verifying import inprocess
 
 GRAFT = "yolov8n+VSSBlock@p5:plain.yaml"  # without a gate, which would be zero
 
 
-class InThisProcess(Runtime):
-    """The same without a process of its own, which takes seconds to import everything."""
-
-    def __init__(self, file, threads, device="cpu"):
-        self.requests = []
-        self.answers = child._answers(iter(self.requests.pop, None))
-        super().__init__(file, threads, device)
-
-    def _start(self):
-        pass
-
-    def _ask(self, request, limited=True):
-        self.requests.append(request)
-        return self._told(next(self.answers))
-
-    def close(self):
-        self._folder.cleanup()
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    for module in (verifying, inside):
-        monkeypatch.setattr(module, "Runtime", InThisProcess)
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
-    monkeypatch.setattr(images, "COUNT", 4)
+    inprocess.use(monkeypatch)
 
 
 def spread(name: str) -> yolomix.YOLO:

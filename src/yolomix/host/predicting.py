@@ -128,6 +128,8 @@ def _spread(rows: Floats, classes: int) -> Floats:
 
 @functools.cache
 def _nms() -> Any:
+    import torchvision  # noqa: F401, with which that of Ultralytics is not a loop in Python
+
     try:
         from ultralytics.utils.nms import non_max_suppression
     except ImportError:  # Ultralytics 8.3

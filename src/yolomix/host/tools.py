@@ -20,12 +20,13 @@ WRITERS = {
     "edgetpu": ("tensorflow", "onnx2tf"),
     "litert": ("litert_torch", "ai_edge_litert"),
     "paddle": ("paddle", "x2paddle"),
-    "mnn": ("MNN",),
+    "mnn": ("MNN", "aliyun"),  # without the second, importing its converter installs it with whatever pip is found
     "ncnn": ("ncnn", "pnnx"),
     "executorch": ("executorch",),
 }
 PIP = {
     "MNN": "MNN>=2.9.6",
+    "aliyun": "aliyun-log-python-sdk",
     "ai_edge_litert": "ai-edge-litert>=2.3.0",
     "coremltools": "coremltools>=9.0",
     "executorch": "executorch>=1.0.0",

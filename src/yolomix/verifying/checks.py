@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from yolomix.host import predicting
 from yolomix.host.exported import Contents
+from yolomix.host.predicting import RANKED
 from yolomix.verifying import comparing, images
 from yolomix.verifying.comparing import CONF, IOU, Agreement, Found
 from yolomix.verifying.reference import Routes
@@ -190,7 +191,11 @@ def _agreement(sides: Sides, i: int, mine: Arrays, limits: Mapping[str, float]) 
 def _found(arrays: Arrays, kind: str, contents: Contents) -> list[Found]:
     """What is found in every image of a batch."""
     kept = predicting.detected(arrays, kind, contents, CONF, IOU)
-    return [Found(*one) for one in zip(kept, predicting.candidates(arrays, kind, contents), strict=True)]
+    found = []
+    for one, candidates in zip(kept, predicting.candidates(arrays, kind, contents), strict=True):
+        cut = float(candidates.scores.max(axis=1).min()) if kind in RANKED else -np.inf
+        found.append(Found(one, candidates, cut))
+    return found
 
 
 def _largest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:

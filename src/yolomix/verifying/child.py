@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import pickle
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -72,12 +71,14 @@ def _open(file: Path, device: str, threads: int) -> tuple[Any, Answer]:
     import torch
 
     from yolomix.host import runtime
+    from yolomix.verifying import resident
 
     torch.set_num_threads(threads)
     package = next((name for suffix, name in RUNTIMES.items() if file.name.endswith(suffix)), None)
     if package == "onnxruntime":
         _pin_onnxruntime(threads)
-    before, started = _memory("VmRSS"), time.perf_counter()
+    resident.forget()
+    before, started = resident.now(), time.perf_counter()
     backend: Any = runtime.opened(file, device)
     seconds = time.perf_counter() - started
     session = getattr(backend, "session", None)  # of ONNX Runtime
@@ -112,6 +113,7 @@ def _run(backend: Any, request: Answer) -> Answer:
 
     from yolomix import files
     from yolomix.profiling.layers import tensors
+    from yolomix.verifying import resident
 
     x = torch.from_numpy(pickle.loads(Path(request["given"]).read_bytes()))
     with torch.inference_mode():
@@ -119,7 +121,7 @@ def _run(backend: Any, request: Answer) -> Answer:
         outputs = [y.numpy() for y in tensors(backend(x))]
         seconds, cpu = time.perf_counter() - started, time.process_time() - used
     files.write(request["out"], pickle.dumps(outputs), flush=False)
-    return {"seconds": seconds, "cpu": cpu, "memory": _memory("VmHWM")}
+    return {"seconds": seconds, "cpu": cpu, "memory": resident.most()}
 
 
 def _evaluate(backend: Any, request: Answer) -> Answer:
@@ -131,14 +133,6 @@ def _evaluate(backend: Any, request: Answer) -> Answer:
     found = evaluating.evaluate(evaluating.opened(family, file, task), None, arguments)
     files.write(request["out"], pickle.dumps(found), flush=False)
     return {}
-
-
-def _memory(what: str) -> float:
-    """Megabytes that this process holds (``VmRSS``) or has held at most (``VmHWM``); 0 where it is not on Linux."""
-    status = Path("/proc/self/status")
-    text = status.read_text("utf-8") if status.exists() else ""
-    found = re.search(rf"^{what}:\s+(\d+) kB", text, re.MULTILINE)
-    return 1024 * int(found[1]) / 1e6 if found else 0.0
 
 
 if __name__ == "__main__":

@@ -152,6 +152,7 @@ class Found(NamedTuple):
 
     kept: Detections  # after suppression
     candidates: Candidates  # before it
+    cut: float = -np.inf  # the score of the last of the best N, where a head gives no more than these
 
 
 def agreement(
@@ -182,8 +183,10 @@ def agreement(
         among = _counterparts(mine, other.candidates, overlaps)
         right = among.like(least_iou, score, place)
         kept = _counterparts(mine, _again(other), overlaps).like(least_iou, score, place)
-        there = among.iou >= SAME_OBJECT
-        counts: dict[str, Any] = {side: int((~right).sum()), "ties": int((right & ~kept).sum())}
+        at_the_cut = mine.scores <= other.cut + score  # which of equal ones come among the best is chance
+        lost, ties = ~right & ~at_the_cut, ~kept & (right | at_the_cut)
+        there = (among.iou >= SAME_OBJECT) & (right | ~at_the_cut)
+        counts: dict[str, Any] = {side: int(lost.sum()), "ties": int(ties.sum())}
         iou = float(among.iou[there].min(initial=1.0))
         apart = float(among.score[there].max(initial=0.0))
         total = total.with_(Agreement(compared=int(sure.sum()), iou=iou, score=apart, **counts))

@@ -18,8 +18,8 @@ from yolomix.host.exported import Contents
 from yolomix.host.weights import Model
 from yolomix.nn.mambairv2_scan import ASSM
 from yolomix.ops import use_backend
-from yolomix.profiling import memory
 from yolomix.profiling.layers import tensors
+from yolomix.verifying import resident
 from yolomix.verifying.comparing import Floats, Layout
 from yolomix.verifying.runtime import Arrays, Pass
 
@@ -41,6 +41,7 @@ class Reference:
         self.kind = exported.layout(self.single, contents)
         keypoints = getattr(self.single.model[-1], "kpt_shape", None) or (0, 0)
         side = 1 if self.kind.endswith("queries") else max(contents.imgsz)
+        self.memory = 0.0  # megabytes that a timed pass has added, at most
         self.layout = Layout(self.kind, contents.task, len(contents.names), float(side), int(keypoints[1]))
 
     @cached_property
@@ -62,9 +63,13 @@ class Reference:
 
     def timed(self, x: Tensor) -> Pass:
         """The outputs in float32, and how long they took."""
+        resident.forget()
+        before = resident.now()
         started, used = time.perf_counter(), time.process_time()
         outputs = self.run(x)
-        return Pass(outputs, time.perf_counter() - started, time.process_time() - used)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - used
+        self.memory = max(self.memory, resident.most() - before)
+        return Pass(outputs, seconds, cpu)
 
     def inside(self, x: Tensor, names: Sequence[str], double: bool, routes: Routes | None = None) -> dict[str, Floats]:
         """What modules give, of those that give one tensor."""
@@ -85,10 +90,10 @@ class Reference:
             self.run(x, double=double)
         return found
 
-    def memory(self, x: Tensor) -> float:
-        """Megabytes of its weights, and of what a pass allocates and holds at most."""
-        weights = sum(t.numel() * t.element_size() for t in self.single.state_dict().values())
-        return weights / 1e6 + (memory.peak(partial(self.run, x)) or 0.0)
+    @property
+    def weights(self) -> float:
+        """Megabytes of its weights."""
+        return sum(t.numel() * t.element_size() for t in self.single.state_dict().values()) / 1e6
 
 
 def _keep(found: dict[str, Floats], name: str, module: nn.Module, given: Any, y: Any) -> None:

@@ -17,8 +17,8 @@ PASSED = {True: "passed", False: "FAILED", None: "-"}
 PROTOCOL = (
     "Milliseconds of a pass of one batch: the file and PyTorch (float32, fused) in turns, on as many threads, the "
     "first three not counted, without preprocessing and suppression. Load: until the file on the disk can be called. "
-    "MB: of the file's process, what opening and running add; of PyTorch, its weights and what its allocator holds "
-    "at most in a pass."
+    "MB: resident memory, of the file what opening and running add to its process, of PyTorch its weights and what a "
+    "pass adds."
 )
 
 

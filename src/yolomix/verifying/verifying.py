@@ -129,8 +129,8 @@ def _costs(both: Sides) -> tuple[Cost, Cost]:
         runtime.memory or None,
         exported.megabytes(both.file),
     )
-    memory = both.reference.memory(both.batches[0].images)
-    return theirs, Cost(f"PyTorch {torch.__version__}", sides.latency(both.mine), None, memory, size)
+    memory = both.reference.memory and both.reference.weights + both.reference.memory
+    return theirs, Cost(f"PyTorch {torch.__version__}", sides.latency(both.mine), None, memory or None, size)
 
 
 def _written(found: Verification) -> Verification:
