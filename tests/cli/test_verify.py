@@ -1,4 +1,4 @@
-"""``yolomix export`` and ``verify``: what they answer, their exit codes, and files that go on to ``predict``, ``val``."""
+"""``yolomix export`` and ``verify``: answers, exit codes, and files that go on to ``predict`` and ``val``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +35,7 @@ class Exporter:
         if self.error is not None:
             raise self.error
         file.write_text("whole")
+        utils.LOGGER.info(f"saved as '{file}' (0.1 MB)")
         return str(file), None
 
     def export_openvino(self):
@@ -78,14 +81,20 @@ def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way():
     assert len([*Path().iterdir()]) == 2
 
 
-def test_the_command_that_verifies_is_named_unless_who_exports_does_it(monkeypatch):
+def test_the_log_has_the_final_name_and_the_command_that_verifies_unless_who_exports_does_it():
     said = []
-    monkeypatch.setattr(utils.LOGGER, "info", said.append)
-    export()
-    assert said == ["Verify:          yolomix verify model=a.pt file=a.onnx"]
-    with exports.verifying():
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    utils.LOGGER.addHandler(handler)
+    try:
         export()
-    assert len(said) == 1
+        with exports.verifying():
+            export()
+    finally:
+        utils.LOGGER.removeHandler(handler)
+    saved = f"saved as '.{os.sep}a.onnx' (0.1 MB)"
+    assert said == [saved, "Verify:          yolomix verify model=a.pt file=a.onnx", saved]
+    assert utils.LOGGER.filters == []
 
 
 @pytest.mark.skipif("Arguments" not in exporters.export_formats(), reason="Ultralytics 8.3.0 lists no arguments")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -86,6 +87,7 @@ class _Aside(ExitStack):
                 self.target = Path(self.exporter.file)
                 self.folder = self.enter_context(files.folder_aside(self.target.with_suffix("")))
                 self.exporter.file = self.folder / self.target.name
+                self.enter_context(_told(str(self.folder), str(self.target.parent)))
             written = native(*args, **kwargs)
             return self._in_place(written) if is_last else written
 
@@ -101,3 +103,18 @@ class _Aside(ExitStack):
             files.put_in_place(one, self.target.with_name(one.name))
         final = str(self.target.parent / Path(path).relative_to(self.folder))
         return (final, *written[1:]) if isinstance(written, tuple) else final
+
+
+@contextmanager
+def _told(aside: str, place: str) -> Iterator[None]:
+    """Let the log of Ultralytics name the place where files will be, not the folder that they are written into."""
+
+    def _renamed(record: logging.LogRecord) -> bool:
+        record.msg = str(record.msg).replace(aside, place)
+        return True
+
+    utils.LOGGER.addFilter(_renamed)
+    try:
+        yield
+    finally:
+        utils.LOGGER.removeFilter(_renamed)
