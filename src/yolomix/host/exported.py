@@ -92,9 +92,9 @@ def as_exported(model: Model, contents: Contents, rows: int | None = None) -> Mo
     made = deepcopy(model).cpu().float().eval()
     if contents.end2end is not None and hasattr(made, "end2end"):
         made.end2end = contents.end2end
-    made = made.fuse(verbose=False)
     for parameter in made.parameters():
-        parameter.requires_grad_(False)
+        parameter.requires_grad_(False)  # before it is fused, so that what is made of them can be copied
+    made = made.fuse(verbose=False)
     for module in made.modules():
         if hasattr(type(module), "export"):
             module.export, module.format = True, "onnx"  # nothing that is done for one runtime alone

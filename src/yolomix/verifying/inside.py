@@ -38,6 +38,9 @@ def located(file: Path, reference: Reference, x: Tensor, routes: Routes, threads
     """
     model = reference.single
     stages = [f"model.{i}" for i in range(len(model.model) - 1)]
+    graph = _load(file).graph
+    if not any(_given(graph, scope(model, stage)) for stage in stages):
+        return "Which layer differs cannot be told: the nodes of this file do not have the names of its modules"
     stage = _first(file, reference, x, stages, routes, threads)
     if stage is None:
         head = len(model.model) - 1
@@ -73,9 +76,9 @@ def flips(reference: Reference, x: Tensor, routes: Routes) -> tuple[int, int]:
     flipped = decided = 0
     for name, classes in routes.items():
         taken = np.take_along_axis(wide[name], classes[..., None].astype(np.int64), axis=-1)[..., 0]
-        margin = wide[name].max(axis=-1) - taken  # (B, L), 0 where the file takes the largest
+        margin = wide[name].max(axis=-1) - taken  # (B, L), 0 where the file takes one of the largest
         near = max(LEAST, FLOORS * float(np.abs(wide[name] - narrow[name]).max()))
-        flipped += int((margin > 0).sum())
+        flipped += int((classes != wide[name].argmax(axis=-1)).sum())
         decided += int((margin > near).sum())
     return flipped, decided
 

@@ -19,7 +19,7 @@ from yolomix.host.yolo import YOLO
 from yolomix.profiling.values import BUSY
 from yolomix.progress import Progress
 from yolomix.records import Conditions
-from yolomix.verifying import accuracy, checks, images, sides
+from yolomix.verifying import accuracy, checks, images, resident, sides
 from yolomix.verifying.runtime import MissingError, RefusedError, Runtime
 from yolomix.verifying.sides import Sides
 from yolomix.verifying.values import Check, Cost, Verification
@@ -129,8 +129,8 @@ def _costs(both: Sides) -> tuple[Cost, Cost]:
         runtime.memory or None,
         exported.megabytes(both.file),
     )
-    memory = both.reference.memory and both.reference.weights + both.reference.memory
-    return theirs, Cost(f"PyTorch {torch.__version__}", sides.latency(both.mine), None, memory or None, size)
+    memory = both.reference.weights + both.reference.memory if resident.now() else None
+    return theirs, Cost(f"PyTorch {torch.__version__}", sides.latency(both.mine), None, memory, size)
 
 
 def _written(found: Verification) -> Verification:
