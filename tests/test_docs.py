@@ -288,7 +288,8 @@ def test_command_lines_are_understood(line: str) -> None:
         return
     for word in request.words:
         key, equals, value = word.partition("=")
-        known = {*entry.ARGUMENTS, *passed.UNLISTED} if equals else TASKS
+        own = {argument.name for argument in verb.arguments}
+        known = {*entry.ARGUMENTS, *passed.UNLISTED, *own} if equals else TASKS
         assert key in known, f"{line}: {verb.name} takes no {key!r}"
         assert value or not equals, f"{line}: {key} has no value"
 

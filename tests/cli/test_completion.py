@@ -45,7 +45,7 @@ def test_verbs_are_offered_with_what_they_do() -> None:
     assert candidates([""]) == {verb.name: verb.does for verb in VERBS.values()} | {"help": FLAGS["--help"]}
     assert offered("yolomix tra") == ["train", "track", "transfer"]
     assert offered("yolomix segment tra") == offered("yolomix import=mine --json tra") == offered("yolomix tra")
-    assert offered("yolomix help ver") == ["version"]
+    assert offered("yolomix help ver") == ["verify", "version"]
     assert offered("yolomix --j") == ["--json"]
 
 

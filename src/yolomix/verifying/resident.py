@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS, FORGET = Path("/proc/self/status"), "/proc/self/clear_refs"
 
 
 def now() -> float:
@@ -21,8 +22,12 @@ def most() -> float:
 
 def forget() -> None:
     """Let :func:`most` begin anew, where the system can."""
-    with contextlib.suppress(OSError), FORGET.open("r+") as file:
-        file.write("5")
+    with contextlib.suppress(OSError):
+        kernel = os.open(FORGET, os.O_WRONLY)
+        try:
+            os.write(kernel, b"5")
+        finally:
+            os.close(kernel)
 
 
 def _read(name: str) -> float:
