@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,12 @@ import yolomix
 from tests.tiny import description
 from tests.verifying import inprocess
 from yolomix.host import weights
+from yolomix.host.evaluating import Matched
 from yolomix.host.exported import Contents
-from yolomix.verifying import inside
+from yolomix.records import Conditions
+from yolomix.verifying import accuracy, checks, inside, verifying
 from yolomix.verifying.reference import Reference
+from yolomix.verifying.values import Check, Verification
 
 OLDEST = ultralytics.__version__ == "8.3.0"
 GRAFT = "yolov8n+VSSBlock@p5:plain.yaml"  # without a gate, which would be zero
@@ -81,6 +85,40 @@ def test_a_right_file(exported, tmp_path):
     beside = tmp_path / f"{file.name}.verification"
     assert json.loads(Path(f"{beside}.json").read_text())["verified"] is True
     assert Path(f"{beside}.md").read_text().startswith(f"# {file.name}: verified\n")
+
+
+def test_a_file_in_which_nothing_is_found(exported, tmp_path, monkeypatch):
+    model, file = exported
+    monkeypatch.setattr(checks, "CONF", 1.0)  # no score is above
+    found = yolomix.verify(model, shutil.copy(file, tmp_path))
+    assert found.checks[3].found == "neither side finds anything"
+    assert [check.passed for check in found.checks] == [True, True, True, None]
+    assert found.verified is True  # by its raw outputs, which nobody judges in half precision
+    of = Contents.of
+    monkeypatch.setattr(Contents, "of", lambda *args, **given: replace(of(*args, **given), precision="FP16"))
+    found = yolomix.verify(model, tmp_path / file.name)
+    assert found.verified is None
+    assert found.advice == f"{tmp_path / file.name} is not verified: {verifying.NOTHING}"
+    assert found.in_short() == f"{file.name}: not verified, {verifying.NOTHING}"
+
+
+def test_a_failed_check_counts_where_nothing_is_found():
+    found = Verification(
+        Path("a.onnx"), "a.pt", Conditions.here(), checks=(Check("outputs", False, "NaN", "finite"),), refusal="nothing"
+    )
+    assert found.verified is False
+    assert found.in_short() == "a.onnx: DIFFERS, outputs: NaN"
+    assert found.advice.startswith("a.onnx differs from PyTorch: outputs: NaN, allowed finite. ")
+
+
+def test_no_map_on_both_sides_says_nothing():
+    nothing = Matched(
+        metrics={}, images=["a.jpg", "b.jpg"], classes=["cat"], tp=np.zeros((0, 10), bool), conf=np.zeros(0),
+        pred_cls=np.zeros(0), image=np.zeros(0, int), target_cls=np.zeros(2), target_image=np.arange(2),
+        target_area=np.ones(2), other_tp={}, correct=np.zeros((0, 2), bool),
+    )  # fmt: skip
+    check = accuracy.judged(nothing, nothing, "FP32", ramp=True)
+    assert (check.passed, check.numbers["file"]) == (None, 0.0)
 
 
 def initializers(graph: onnx.ModelProto, part: str, change) -> None:

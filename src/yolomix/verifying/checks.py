@@ -125,6 +125,8 @@ def detections(sides: Sides, tolerance: Mapping[str, float]) -> Check:
         if found.lost + found.added and precision == "FP32" and (routes := sides.ties(i)):
             found = _agreement(sides, i, sides.reference.run(sides.batches[i].images, routes), limits)
         total = total.with_(found)
+    if not total.compared:
+        return Check(name, None, "neither side finds anything", "something that is found", total._asdict())
     told = f"{total.lost} lost, {total.added} added of {total.compared}"
     told += f", IoU >= {total.iou:.4f}, scores {total.score:.1e}"
     if total.ties:

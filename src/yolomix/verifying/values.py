@@ -123,9 +123,9 @@ class Verification(Shown):
     @property
     def verified(self) -> bool | None:
         """Whether every check passed; None where the file could not be run."""
-        if self.refusal:
-            return None
-        return all(check.passed is not False for check in self.checks)
+        if self.failed:
+            return False
+        return None if self.refusal else True
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -135,10 +135,8 @@ class Verification(Shown):
     @property
     def advice(self) -> str:
         """What is wrong and what to do, in one message; empty where all is well."""
-        if self.refusal:
-            return f"{self.file} is not verified: {self.refusal}"
-        if self.verified:
-            return ""
+        if not self.failed:
+            return f"{self.file} is not verified: {self.refusal}" if self.refusal else ""
         first = self.failed[0]
         where = f" {self.located}." if self.located else ""
         return (
@@ -167,7 +165,7 @@ class Verification(Shown):
 
     def in_short(self) -> str:
         """The verdict, with the first reason."""
-        why = self.refusal or (f"{self.failed[0].name}: {self.failed[0].found}" if self.failed else "")
+        why = f"{self.failed[0].name}: {self.failed[0].found}" if self.failed else self.refusal
         return f"{self.file.name}: {VERDICTS[self.verified]}{why and f', {why}'}"
 
     def as_rows(self) -> list[tuple[str, ...]]:

@@ -24,6 +24,11 @@ from yolomix.verifying.runtime import MissingError, RefusedError, Runtime
 from yolomix.verifying.sides import Sides
 from yolomix.verifying.values import Check, Cost, Verification
 
+NOTHING = (
+    "neither side finds anything in these images, so nothing was compared; give images of what the model was trained "
+    "on: data=your.yaml"
+)
+
 
 def verify(
     model: Any,
@@ -107,6 +112,7 @@ def _compared(
     if data is not None:
         progress(0, 1, f"evaluating on {data}")
         made.append(accuracy.mean_ap(both, data, folder))
+    refusal = NOTHING if {check.passed for check in made[2:]} == {None} else ""
     if contents.dynamic:
         made.append(checks.another_size(both))
     located = ""
@@ -115,7 +121,8 @@ def _compared(
         located = both.located(raw.worst)
     costs = _costs(both)
     busy = any(cost.latency and cost.latency.is_busy for cost in costs)
-    return replace(begun, checks=tuple(made), costs=costs, located=located, remarks=(BUSY,) if busy else ())
+    remarks = (BUSY,) if busy else ()
+    return replace(begun, checks=tuple(made), costs=costs, located=located, refusal=refusal, remarks=remarks)
 
 
 def _costs(both: Sides) -> tuple[Cost, Cost]:
