@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from yolomix import progress
-from yolomix.cli.answer import Answer
+from yolomix.cli.answer import Answer, Table, paragraph
 from yolomix.host import offline
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def verify(*, model: str, file: str, data: str | None, imgsz: list[int] | None) 
 
         entry.check_there(model)
         found = verifying.verify(model, file, data, imgsz, said)
-    return Answer({"verb": "verify", **found.to_dict()}, [str(found)], found.advice)
+    return Answer({"verb": "verify", **found.to_dict()}, _shown(found), found.advice)
 
 
 def exported(model: Any, file: str, given: Mapping[str, str]) -> Answer:
@@ -43,12 +43,27 @@ def exported(model: Any, file: str, given: Mapping[str, str]) -> Answer:
         found = verifying.verify(model, file, _data(given), _imgsz(given), said)
     if found.verified is None:
         LOGGER.warning(found.advice)
-    return Answer(_facts(file, found), [str(found), f"file: {file}"], found.advice if found.verified is False else "")
+    shown = _shown(found)
+    if found.verified:
+        shown = [f"verified, {len(found.checks)} checks: {found.file}.verification.md"]
+    return Answer(_facts(file, found), [*shown, f"file: {file}"], found.advice if found.verified is False else "")
 
 
 def unverified(file: str) -> Answer:
     """What ``export`` answers with ``verify=False``."""
     return Answer(_facts(file, None), [f"file: {file}"])
+
+
+def _shown(found: Verification) -> list[str | Table]:
+    """Verdict, checks, facts and costs, as wide as the terminal."""
+    from yolomix.verifying.values import PROTOCOL
+
+    verdict, head, *checks = found.in_short(), *found.as_rows()
+    shown: list[str | Table] = [verdict, "", Table(head, checks), "", Table((), found.facts())]
+    if found.costs:
+        head, *costs = found.cost_rows()
+        shown += ["", Table(head, costs), "", paragraph(PROTOCOL)]
+    return shown
 
 
 def _facts(file: str, found: Verification | None) -> dict[str, Any]:
