@@ -44,7 +44,7 @@ def parts(outputs: Sequence[Floats], layout: Layout) -> dict[str, Floats]:
     """Outputs by what they mean, in units that one tolerance serves: places as fractions of the image's side.
 
     >>> found = parts([np.full((1, 6, 10), 32.0)], Layout("grid", "detect", 2, 64.0))
-    >>> found["boxes"][0, 0, 0], found["scores"].shape
+    >>> float(found["boxes"][0, 0, 0]), found["scores"].shape
     (0.5, (1, 2, 10))
 
     Args:
