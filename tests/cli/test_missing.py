@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "onnxslim": "export",
+    "openvino": "export",
     "lap": "track",
     "cloudpickle": "ddp",
     "ray": "ray",
@@ -33,8 +34,8 @@ def test_extras_are_found_by_the_module_that_is_imported() -> None:
         ("onnx.helper", "No module named 'onnx.helper': pip install 'yolomix[export]'"),
         ("cloudpickle", "No module named 'cloudpickle': pip install 'yolomix[ddp]'"),
         (
-            "openvino",
-            "No module named 'openvino'. No extra of yolomix has it: install its package, perhaps pip install ",
+            "tensorrt",
+            "No module named 'tensorrt'. No extra of yolomix has it: install its package, perhaps pip install ",
         ),
         (None, "No module named None"),
     ],

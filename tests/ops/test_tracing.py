@@ -107,3 +107,20 @@ def test_a_process_that_starts_with_a_compiled_graph_takes_two_operators_and_say
     for operator in ("ss2d", "selective_scan"):
         assert done.stderr.count(f"{operator} runs on eager, because") == 1
     assert "numba: it computes in float32, which is less than torch.float64" in done.stderr
+
+
+class Flat(torch.nn.Module):
+    def forward(self, x):
+        u = x.flatten(2)
+        return selective_scan(u, u.sigmoid(), -torch.ones(u.shape[1], 4), u[:, :4], u[:, :4])
+
+
+def test_a_program_takes_any_batch_and_refuses_another_length():
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    x = torch.randn(2, 6, 5, 4)
+    program = torch.export.export(Flat(), (x,), dynamic_shapes={"x": {0: batch, 2: height, 3: width}}).module()
+    for shape in ((3, 6, 5, 4), (2, 6, 4, 5)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(program(x), Flat()(x))
+    with pytest.raises((AssertionError, RuntimeError), match="20"):
+        program(torch.randn(2, 6, 7, 4))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from yolomix.nn.registry import Block, find, register
+from yolomix.ops.tracing import into_a_file
 
 
 def same_width(block: Block, c: int, args: Sequence[Any]) -> nn.Module:
@@ -95,7 +96,10 @@ class ZeroGate(SameWidth):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         y = self.block(x).to(x.dtype)
-        return torch.lerp(x, y, self.gate.to(x.dtype)[:, None, None])  # exact at both ends
+        gate = self.gate.to(x.dtype)[:, None, None]
+        if into_a_file():  # ncnn has no lerp
+            return x + gate * (y - x)
+        return torch.lerp(x, y, gate)  # exact at both ends
 
 
 @register(rule="", source="yolomix: one of the feature maps that a backbone gives")
