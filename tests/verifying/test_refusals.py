@@ -103,7 +103,7 @@ def test_a_runtime_that_is_not_installed_is_no_verdict(model, monkeypatch):
     found = yolomix.verify(model, "a.onnx")
     assert found.verified is None
     assert found.advice == (
-        "a.onnx is not verified: openvino is not installed: pip install 'openvino>=2024.0.0', "
+        "a.onnx is not verified: openvino is not installed: pip install 'yolomix[export]', "
         "then `yolomix verify model=a.pt file=a.onnx`"
     )
 
@@ -168,7 +168,7 @@ def test_a_stranger_among_onnx_files_says_nothing_about_itself(tmp_path, monkeyp
 
 def test_a_format_without_its_tool_and_one_that_declares_another_pytorch(monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
-    assert tools.refusal("openvino") == "format=openvino: openvino is not installed: pip install 'openvino>=2024.0.0'"
+    assert tools.refusal("openvino") == "format=openvino: openvino is not installed: pip install 'yolomix[export]'"
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(tools.importlib.metadata, "requires", lambda name: ["torch<1.0", "numpy; extra == 'x'"])
     assert tools.refusal("litert").startswith(

@@ -32,10 +32,10 @@ PIP = {
     "executorch": "executorch>=1.0.0",
     "litert_torch": "litert-torch>=0.10.0",
     "ncnn": "ncnn",
-    "onnx": "onnx>=1.16",
+    "onnx": "yolomix[export]",
     "onnx2tf": "onnx2tf>=1.26.3",
-    "onnxruntime": "onnxruntime>=1.19",
-    "openvino": "openvino>=2024.0.0",
+    "onnxruntime": "yolomix[export]",
+    "openvino": "yolomix[export]",
     "paddle": "paddlepaddle>=3.0.0",
     "pnnx": "pnnx",
     "tensorflow": "tensorflow>=2.0.0",
@@ -48,7 +48,7 @@ def missing(module: str) -> str:
     """What to type when a module is not there.
 
     >>> missing("openvino.runtime")
-    "openvino is not installed: pip install 'openvino>=2024.0.0'"
+    "openvino is not installed: pip install 'yolomix[export]'"
     """
     name = module.partition(".")[0]
     return f"{name} is not installed: pip install '{PIP.get(name, name)}'"
