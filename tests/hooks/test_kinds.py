@@ -49,7 +49,8 @@ def small(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("cls", [YOLO, yolomix.YOLO, RTDETR], ids=lambda cls: cls.__module__)
 def test_rt_detr_in_a_file_of_another_name(cls, scan):
     model = cls(str(scan))
-    assert (type(model), type(model.model), model.task) == (RTDETR, tasks.RTDETRDetectionModel, "detect")
+    assert isinstance(model, RTDETR)
+    assert (type(model.model), model.task) == (tasks.RTDETRDetectionModel, "detect")
     assert sum(p.numel() for p in model.model.parameters()) == 8_272_248
     assert type(weights.from_yaml(scan)) is tasks.RTDETRDetectionModel
 
@@ -98,7 +99,8 @@ def test_the_command_line_trains_it_and_its_checkpoint_opens(small, settings, tm
 @pytest.mark.skipif(OLDEST, reason="the loss of RT-DETR in 8.3.0 needs scipy, which is not installed for it here")
 def test_an_own_decoder_whose_name_says_nothing(tmp_path, settings):
     model = yolomix.YOLO(written(tmp_path, "RTDETRDecoder"))
-    assert (type(model), type(model.model)) == (RTDETR, tasks.RTDETRDetectionModel)
+    assert isinstance(model, RTDETR)
+    assert type(model.model) is tasks.RTDETRDetectionModel
     model.train(**settings, epochs=1, project=str(tmp_path), name="run")
     found = YOLO(model.trainer.best)
     assert (type(found), type(found.model.model[-1]), found.task) == (RTDETR, OWN["RTDETRDecoder"], "detect")
