@@ -22,7 +22,7 @@ from yolomix.host import original
 for hook in yolomix.hooks.HOOKS:
     assert yolomix.hooks.in_place(hook), hook
     native = original.native(importlib.import_module(hook.module), hook.target)
-    assert not hasattr(native, "__wrapped__"), f"wrapped twice: {hook}"
+    assert not hasattr(native, yolomix.hooks.OWN), f"wrapped twice: {hook}"
 """
 
 ORDERS = {
