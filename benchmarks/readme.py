@@ -1,19 +1,20 @@
-"""The tables of README and docs/models.md, made from the measured rows: ``python -m benchmarks.readme`` writes them."""
+"""The tables of README and docs that are made from measured rows: ``python -m benchmarks.readme`` writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import table, zoo
+from benchmarks import export, table, zoo
 from yolomix.models import Model
 from yolomix.profiling.values import giga, millions
 
 ROOT = Path(__file__).parents[1]
-README, MODELS = ROOT / "README.md", ROOT / "docs" / "models.md"
+README, MODELS, EXPORT = ROOT / "README.md", ROOT / "docs" / "models.md", ROOT / "docs" / "export.md"
 # Whose rows the README shows. They are older than the column that says the vector width.
 MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
+EXPORTS = table.RESULTS / "export-amd-epyc-zen3-avx2-1thread.csv"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
     ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
@@ -84,6 +85,39 @@ def scales() -> str:
     return "\n".join([*_conditions(rows, "profile.md"), "", *lines])
 
 
+def exports() -> str:
+    """What files of other runtimes take beside PyTorch."""
+    rows = export.read(EXPORTS)
+    lines = [
+        "| model | format | MB | nodes | export, CPU s | load, s | boxes (allowed) | scores (allowed) | CPU ms | "
+        "ratio | verified | verifying, CPU s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| `{row['model'].removesuffix('.yaml')}` | {row['format']} | {row['size_mb']} | {row['nodes'] or '-'} | "
+            f"{row['export_cpu_s']} | {row['load_s']} | {row['boxes']} ({row['boxes_allowed']}) | "
+            f"{row['scores']} ({row['scores_allowed']}) | {row['cpu_ms']} | {row['ratio']} | "
+            f"{'yes' if row['verified'] == 'True' else 'no'} | {row['verify_cpu_s']} |"
+        )
+    here = rows[0]
+    runtimes = " and ".join(dict.fromkeys(row["runtime"] for row in rows))
+    notes = {row["note"] for row in rows if row["note"]}
+    return "\n".join(
+        [
+            f"Random weights, an image of {here['imgsz']} pixels, one thread. Differences are from float64. Ratio: CPU",
+            "time of the file to that of PyTorch with our kernels, medians of 13 passes in turns. Verifying is without",
+            f"`data=`. {here['machine']} with {here['vector']}, a virtual machine; {runtimes}, PyTorch",
+            f"{here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}, {here['date']}:",
+            "`python -m benchmarks.export`.",
+            *(f"Of some rows: {note}." for note in sorted(notes)),
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
 def _scales(model: Model, rows: zoo.Rows) -> list[str]:
     lines = [
         "| name | parameters | GFLOPs | of them scans | stock model | parameters | GFLOPs | ms | stock ms | ratio |",
@@ -123,6 +157,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "speed": (README, speed),
     "models": (README, models),
     "scales": (MODELS, scales),
+    "exports": (EXPORT, exports),
 }
 
 
