@@ -19,7 +19,7 @@ import torch
 from benchmarks.table import RESULTS
 from yolomix.records import Conditions
 
-MODELS = ("mamba-yolo-t.yaml", "yolov8n-vmamba.yaml", "yolov8n-vim.yaml", "yolo11n-assg.yaml", "yolo11n-mlla.yaml")
+MODELS = ("mamba-yolo-t.yaml", "yolo11n-mlla.yaml", "yolo11n-assg.yaml")
 FORMATS = ("onnx", "openvino")
 COLUMNS = (
     "model", "format", "imgsz", "verified", "size_mb", "nodes", "export_cpu_s", "load_s", "memory_mb", "boxes",

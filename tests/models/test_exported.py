@@ -61,13 +61,17 @@ def lowered(model, tmp_path_factory) -> Path:
     """Its ONNX file, of any size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("file"))
-        return Path(model.export(format="onnx", imgsz=64, dynamic=True, simplify=False, device="cpu")).resolve()
+        given = {"format": "onnx", "imgsz": 64, "dynamic": True, "simplify": False, "device": "cpu"}
+        return Path(model.export(**given, verify=False)).resolve()
 
 
 def test_a_file_is_equal_at_every_size(model, lowered):
     session = onnxruntime.InferenceSession(lowered, providers=["CPUExecutionProvider"])
     pytorch = model.model.float().eval()
-    for batch, height, width in [(1, 64, 64), (2, 96, 96), (4, 64, 160)]:
+    sizes = [(1, 64, 64), (2, 96, 96), (4, 64, 160)]
+    if model.task == "classify":
+        sizes.append((3, 40, 49))  # nothing rounds these to a stride
+    for batch, height, width in sizes:
         x = torch.rand(batch, 3, height, width)
         got = session.run(None, {"images": x.numpy()})
         with torch.no_grad():

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from yolomix.nn.common import DropPath, channels_last
 from yolomix.nn.mamba_yolo_parts import ConvNormAct, FFNKind, LSBlock, MambaYoloSS2D, NestedLayerNorm2d, RGBlock
 from yolomix.nn.registry import register
+from yolomix.ops.marking import is_marking
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -237,7 +238,8 @@ class VisionClueMerge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) -> (B, c2, H / 2, W / 2), sides rounded up. An odd side is padded with zeros."""
         B, C, H, W = x.shape
-        if H % 2 or W % 2:
+        # A graph of open sizes works the padding out where it runs: a side that was even when traced may be odd there.
+        if is_marking() or H % 2 or W % 2:
             x = F.pad(x, [0, W % 2, 0, H % 2])
         # The order that the official weights want; nn.PixelUnshuffle has another.
         # Neither slices with a step nor six dimensions: runtimes lack them.

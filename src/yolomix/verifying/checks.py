@@ -19,7 +19,6 @@ from yolomix.verifying.sides import Sides
 from yolomix.verifying.values import Check
 
 RAW = 2  # images whose raw outputs are compared with float64
-OTHER_STRIDE = 32  # divides the sides of another size: classifiers say 1, and their maps are halved five times too
 
 
 def says(contents: Contents, model: Any, imgsz: tuple[int, int] | None) -> Check:
@@ -139,7 +138,7 @@ def detections(sides: Sides, tolerance: Mapping[str, float]) -> Check:
 def another_size(sides: Sides) -> Check:
     """Two images of another size and shape, in a file that says it takes any."""
     contents, reference = sides.contents, sides.reference
-    other = images.other_size(contents.imgsz, max(contents.stride, OTHER_STRIDE))
+    other = images.other_size(contents.imgsz, contents.stride)
     name = f"2 images of {size(other)}"
     x = F.interpolate(sides.batches[0].images[:1].expand(2, -1, -1, -1), size=other, mode="bilinear").contiguous()
     x[1] = x[1].flip(-1)

@@ -24,7 +24,7 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was compared.
+    """One comparison.
 
     Attributes:
         name: what.
