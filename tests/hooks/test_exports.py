@@ -15,6 +15,7 @@ from ultralytics.engine import exporter as exporters
 from yolomix.hooks import exports
 from yolomix.host import tools
 
+ALIASES = {"xml": "openvino"}  # Ultralytics has trt, mlmodel and others
 MODEL = SimpleNamespace(yaml={"yaml_file": "a.yaml"}, pt_path="a.pt")
 
 
@@ -26,7 +27,7 @@ class Exporter:
         self.file, self.error = Path("a.pt"), error
 
     def __call__(self, model):
-        written = getattr(self, f"export_{self.args.format}")()
+        written = getattr(self, f"export_{ALIASES.get(self.args.format, self.args.format)}")()
         return written[0] if isinstance(written, tuple) else written
 
     def export_onnx(self):
@@ -72,11 +73,12 @@ def test_an_export_that_is_cut_leaves_what_was_there(error, before):
     assert [*Path().iterdir()] == ([Path("a.onnx")] if before else [])
 
 
-def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way():
+@pytest.mark.parametrize("format", ["openvino", "xml"])
+def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way(format):
     assert export() == "a.onnx"
     Path("a_openvino_model").mkdir()
     Path("a_openvino_model", "old.xml").write_text("old")
-    assert export(format="openvino") == "a_openvino_model"
+    assert export(format=format) == "a_openvino_model"
     assert written() == {"a.onnx": "whole", str(Path("a_openvino_model/a.xml")): "whole"}
     assert len([*Path().iterdir()]) == 2
 

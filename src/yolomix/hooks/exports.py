@@ -63,46 +63,47 @@ def check(exporter: Any) -> None:
 
 
 class _Aside(ExitStack):
-    """Lets the methods ``export_...`` of an exporter write into a folder aside, which its own method empties."""
+    """Lets the methods ``export_...`` of an exporter write into a folder aside, which the outermost call empties.
+
+    One format passes through another on its way, and names of formats have aliases: a call inside a call is on the way.
+    """
 
     def __init__(self, exporter: Any) -> None:
         super().__init__()
-        self.exporter = exporter
-        self.folder: Path | None = None
+        self.exporter, self.is_inside = exporter, False
 
     def __enter__(self) -> _Aside:
         super().__enter__()
         for name in dir(type(self.exporter)):
             if name.startswith("export_"):
-                setattr(self.exporter, name, self._around(name))
+                setattr(self.exporter, name, self._around(getattr(self.exporter, name)))
                 self.callback(delattr, self.exporter, name)
         return self
 
-    def _around(self, name: str) -> Callable[..., Any]:
-        native = getattr(self.exporter, name)
-        is_last = name == f"export_{str(self.exporter.args.format).lower()}"
-
+    def _around(self, native: Callable[..., Any]) -> Callable[..., Any]:
         def _export(*args: Any, **kwargs: Any) -> Any:
-            if self.folder is None:
-                self.target = Path(self.exporter.file)
-                self.folder = self.enter_context(files.folder_aside(self.target.with_suffix("")))
-                self.exporter.file = self.folder / self.target.name
-                self.enter_context(_told(str(self.folder), str(self.target.parent)))
-            written = native(*args, **kwargs)
-            return self._in_place(written) if is_last else written
+            if self.is_inside:
+                return native(*args, **kwargs)
+            target = Path(self.exporter.file)
+            with files.folder_aside(target.with_suffix("")) as aside, _told(str(aside), str(target.parent)):
+                self.is_inside, self.exporter.file = True, aside / target.name
+                try:
+                    written = native(*args, **kwargs)
+                finally:
+                    self.is_inside, self.exporter.file = False, target
+                return _in_place(written, aside, target.parent)
 
         return _export
 
-    def _in_place(self, written: Any) -> Any:
-        """Put everything in place, the result last; returns its final name, in the form in which it was given."""
-        assert self.folder is not None
-        self.exporter.file = self.target
-        path = written[0] if isinstance(written, tuple) else written
-        result = self.folder / Path(path).relative_to(self.folder).parts[0]
-        for one in sorted(self.folder.iterdir(), key=lambda one: one == result):
-            files.put_in_place(one, self.target.with_name(one.name))
-        final = str(self.target.parent / Path(path).relative_to(self.folder))
-        return (final, *written[1:]) if isinstance(written, tuple) else final
+
+def _in_place(written: Any, aside: Path, place: Path) -> Any:
+    """Put everything in place, the result last; returns its final name, in the form in which it was given."""
+    path = Path(written[0] if isinstance(written, tuple) else written).relative_to(aside)
+    result = aside / path.parts[0]
+    for one in sorted(aside.iterdir(), key=lambda one: one == result):
+        files.put_in_place(one, place / one.name)
+    final = str(place / path)
+    return (final, *written[1:]) if isinstance(written, tuple) else final
 
 
 @contextmanager
