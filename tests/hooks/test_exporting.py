@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ultralytics import YOLO
 
 import yolomix
+from tests.full import full
 from yolomix.hooks import exporting
 from yolomix.ops import selective_scan, use_backend
 from yolomix.ops._onnx.lower import Constants, LoweringError
@@ -106,6 +107,16 @@ def test_an_onnx_file_of_one_size(scanning, simplify):
     onnx.checker.check_model(model)
     assert {one.domain for one in model.opset_import} | {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     assert [node.op_type for node in model.graph.node].count("Scan") == 1
+    assert_equal(file, scanning, 1, 3, 64, 64)
+
+
+@full
+@pytest.mark.skipif(not hasattr(torch.onnx, "ops"), reason="PyTorch records nodes of ours since 2.8")
+def test_whichever_exporter_ultralytics_asks_for(scanning, monkeypatch):
+    write = exporting._write
+    monkeypatch.setattr(exporting, "_write", lambda *args, **given: write(*args, **{**given, "dynamo": True}))
+    file = export(scanning, "onnx", simplify=False)
+    assert [node.op_type for node in onnx.load(file).graph.node].count("Scan") == 1
     assert_equal(file, scanning, 1, 3, 64, 64)
 
 

@@ -78,6 +78,7 @@ modules = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 
 
 targets = pytest.mark.parametrize("target", ERRORS)
+newer = pytest.mark.skipif(not hasattr(torch.onnx, "ops"), reason="PyTorch records nodes of ours since 2.8")
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def seeded():
 
 
 def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False, target: str = "onnx") -> onnx.ModelProto:
-    """The graph of a module with its operators marked and lowered."""
+    """The graph of a module with its operators marked by the exporter of TorchScript, and lowered."""
     content, free = io.BytesIO(), {"x": FREE} if is_dynamic else None
     names = {"input_names": ["x"], "output_names": ["y"], "custom_opsets": {DOMAIN: 1}}
     with warnings.catch_warnings(), marking(), torch.no_grad():
@@ -95,6 +96,17 @@ def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False, target: str
         torch.onnx.export(module.eval(), (x,), content, **names, opset_version=18, dynamic_axes=free, dynamo=False)
     model = onnx.load_model_from_string(content.getvalue())
     lower(model, "scan", target)
+    return model
+
+
+def exported_anew(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.ModelProto:
+    """The same by the newer exporter."""
+    free = ({axis: torch.export.Dim.DYNAMIC for axis in FREE},) if is_dynamic else None
+    more = {"dynamo": True, "verbose": False, "input_names": ["x"], "opset_version": 18}
+    with warnings.catch_warnings(), marking(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        model = torch.onnx.export(module.eval(), (x,), dynamic_shapes=free, **more).model_proto
+    lower(model, "scan", "onnx")
     return model
 
 
@@ -139,6 +151,19 @@ def test_sizes_stay_symbols(module, target):
     run = opened(exported(module, torch.randn(2, 6, 5, 4), is_dynamic=True, target=target), target)
     for batch, size in zip((1, 2, 4), SIZES, strict=True):
         assert error(run, module, torch.randn(batch, 6, *size)) <= ERRORS[target]
+
+
+@newer
+@pytest.mark.parametrize("name", ["ss2d", "scan of two groups"])
+def test_the_newer_exporter_gives_the_same(name):
+    module, x = MODULES[name], torch.randn(2, 6, 5, 4)
+    model = exported_anew(module, x)
+    assert kinds(model).count("Scan") == 1
+    assert {one.domain for one in model.opset_import} <= {"", "ai.onnx"}
+    assert error(opened(model), module, x) <= EXPORTED
+    run = opened(exported_anew(module, x, is_dynamic=True))
+    for batch, size in zip((1, 2, 4), SIZES, strict=True):
+        assert error(run, module, torch.randn(batch, 6, *size)) <= EXPORTED
 
 
 @targets
@@ -204,13 +229,14 @@ class FromImage(SS2D):
         return ss2d(x, self.x_proj, self.dt_proj, self.bias, -self.A_log.exp() * x.mean(), self.D, backend=backend)
 
 
-def test_a_weight_that_depends_on_the_image_names_layer_and_remedy():
+@pytest.mark.parametrize("record", [exported, pytest.param(exported_anew, marks=newer)])
+def test_a_weight_that_depends_on_the_image_names_layer_and_remedy(record):
     said = (
         r"^0: ss2d cannot be exported: its A depends on the image, and a file takes it as a constant; "
         r"set YOLOMIX_BACKEND=eager to export plain operators instead$"
     )
     with pytest.raises(LoweringError, match=said):
-        exported(nn.Sequential(FromImage()), torch.randn(1, 6, 5, 4))
+        record(nn.Sequential(FromImage()), torch.randn(1, 6, 5, 4))
 
 
 class Asked(nn.Module):
@@ -220,16 +246,18 @@ class Asked(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_only_the_tracer_of_onnx_files_is_given_marks(tmp_path):
+def test_only_the_exporters_of_onnx_files_are_given_marks():
     asked, x = Asked().eval(), torch.ones(1)
     told = []
     with marking():
         for record in (
             lambda: asked(x),
             lambda: torch.jit.trace(asked, x, check_trace=False),
+            lambda: torch.export.export(asked, (x,)),
             lambda: torch.onnx.export(asked, (x,), io.BytesIO(), dynamo=False),
+            lambda: torch.onnx.export(asked, (x,), dynamo=True, verbose=False),
         ):
             record()
             told.append(asked.told)
     torch.onnx.export(asked, (x,), io.BytesIO(), dynamo=False)
-    assert (told, asked.told) == ([False, False, True], False)
+    assert (told, asked.told) == ([False, False, False, True, hasattr(torch.onnx, "ops")], False)

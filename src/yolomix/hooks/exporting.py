@@ -191,16 +191,22 @@ def _scoped(name: str) -> str:
 
 def _lowered(native: Callable[..., Any], target: str, **given: Any) -> bytes:
     """The content of an ONNX file whose scans have the form of a target; ``given`` is what ``native`` takes."""
-    import onnx
-
     from yolomix.ops._onnx.lower import lower
 
-    content = io.BytesIO()
-    # The tracer of TorchScript, as Ultralytics asks for since 8.3.x: it alone takes marks.
-    more = {"dynamo": False, "custom_opsets": {DOMAIN: 1, **(given.get("custom_opsets") or {})}}
     with marking():
-        native(**{**given, "f": content, **more})
-    model = onnx.load_model_from_string(content.getvalue())
+        model = _recorded(native, **given)
     lower(model, FORMS[target], target)
     lowered: bytes = model.SerializeToString()
     return lowered
+
+
+def _recorded(native: Callable[..., Any], **given: Any) -> Any:
+    """The graph of whichever exporter is asked for: the newer one, or by default that of TorchScript, as Ultralytics."""
+    import onnx
+
+    if given.get("dynamo", False):
+        return native(**{**given, "f": None}).model_proto
+    content = io.BytesIO()
+    domains = {DOMAIN: 1, **(given.get("custom_opsets") or {})}
+    native(**{**given, "f": content, "dynamo": False, "custom_opsets": domains})
+    return onnx.load_model_from_string(content.getvalue())

@@ -1,7 +1,8 @@
 """Operators as single nodes of an ONNX graph, marked for what is put in their place when the graph is complete.
 
-The TorchScript exporter records a call of an operator as one node of a domain of our own. It sees no scan, so nothing
-is unrolled and sizes stay symbols. ``ops/_onnx/lower.py`` replaces the nodes; no file has any.
+Either ONNX exporter, that of TorchScript (``dynamo=False``) and the newer one, records a call of an operator as one node
+of a domain of our own. It sees no scan, so nothing is unrolled and sizes stay symbols. ``ops/_onnx/lower.py`` replaces
+the nodes; no file has any.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolomix.ops.tracing import constant_in_graphs, traced_into_onnx
+from yolomix.ops.tracing import constant_in_graphs, exported_into_onnx, traced_into_onnx
 
 DOMAIN = "yolomix"
 
@@ -90,7 +91,7 @@ def rehearsing(note: Callable[[Choice], None]) -> AbstractContextManager[None]:
 def is_marking() -> bool:
     """Whether operators are to be marked: an ONNX graph is traced for that, or it is rehearsed."""
     asked = _marking.get()
-    return asked is not None and (asked.is_rehearsed or traced_into_onnx())
+    return asked is not None and (asked.is_rehearsed or traced_into_onnx() or exported_into_onnx())
 
 
 def note(choice: Choice) -> None:
@@ -112,8 +113,20 @@ def mark(operator: str, tensors: dict[str, Tensor | None], **flags: int) -> Tens
         flags: the other inputs, attributes of the node.
     """
     given = {name: x for name, x in tensors.items() if x is not None}
-    output: Tensor = _Mark.apply(operator, ",".join(given), flags, *given.values())
+    record = _record if exported_into_onnx() else _Mark.apply
+    output: Tensor = record(operator, ",".join(given), flags, *given.values())
     return output
+
+
+def _record(operator: str, names: str, flags: dict[str, int], *tensors: Tensor) -> Tensor:
+    """The node in a program of ``torch.export``, with the shape of its first input if no size is a symbol."""
+    first, attributes = tensors[0], {"names": names, **{name: int(value) for name, value in flags.items()}}
+    if all(isinstance(size, int) for size in first.shape):
+        attributes["shape"] = list(first.shape)
+    node: Tensor = torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{operator}", tensors, attributes, dtype=first.dtype, shape=first.shape, version=1
+    )
+    return node
 
 
 class _Mark(torch.autograd.Function):

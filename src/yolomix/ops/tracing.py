@@ -64,6 +64,16 @@ def traced_into_onnx() -> bool:
     return torch.onnx.is_in_onnx_export() and torch._C._get_tracing_state() is not None
 
 
+def exported_into_onnx() -> bool:
+    """Whether a graph for an ONNX file is recorded by ``torch.export``, which is ``dynamo=True``, and can hold our nodes.
+
+    >>> exported_into_onnx()
+    False
+    """
+    # PyTorch has no way to record a node of another domain before 2.8.
+    return torch.onnx.is_in_onnx_export() and _into_a_program() and hasattr(torch.onnx, "ops")
+
+
 def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:
     """The module itself, behind the proxy of a class of its own that ``torch.export`` may put around it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def lower(model: ModelProto, form: str, target: str) -> None:
     """Replace every marked node of a model, in place.
 
     Args:
-        model: the graph that the TorchScript exporter made while operators were marked.
+        model: the graph that an ONNX exporter made while operators were marked.
         form: which form takes their places, a file ``ops/<operator>/export/onnx_<form>.py``.
         target: for what the file is made, a value of ``format=``.
 
@@ -142,7 +143,11 @@ def _write(g: Graph, node: NodeProto, constants: Constants, form: str, target: s
 
 
 def _layer(node: NodeProto) -> str:
-    """``/model.4/m.0/op/yolomix.ops...`` -> ``model.4.m.0``: the module that called."""
+    """The module that called, ``model.4.m.0``, as either exporter writes it."""
+    scopes = next((one.value for one in node.metadata_props if one.key.endswith("name_scopes")), None)
+    if scopes is not None:  # "['', 'model.4', 'model.4.m.0', '_symbolic']"
+        return str(ast.literal_eval(scopes)[-2]) or "the model"
+    # "/model.4/m.0/op/yolomix.ops..."
     return ".".join(part for part in node.name.split("/")[1:-1]) or "the model"
 
 
