@@ -101,7 +101,7 @@ def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False, target: str
 
 def exported_anew(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.ModelProto:
     """The same by the newer exporter."""
-    free = ({axis: torch.export.Dim.DYNAMIC for axis in FREE},) if is_dynamic else None
+    free = (dict.fromkeys(FREE, torch.export.Dim.DYNAMIC),) if is_dynamic else None
     more = {"dynamo": True, "verbose": False, "input_names": ["x"], "opset_version": 18}
     with warnings.catch_warnings(), marking(), torch.no_grad():
         warnings.simplefilter("ignore")

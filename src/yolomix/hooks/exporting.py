@@ -201,7 +201,7 @@ def _lowered(native: Callable[..., Any], target: str, **given: Any) -> bytes:
 
 
 def _recorded(native: Callable[..., Any], **given: Any) -> Any:
-    """The graph of whichever exporter is asked for: the newer one, or by default that of TorchScript, as Ultralytics."""
+    """The graph by the exporter that is asked for: the newer one, or by default that of TorchScript."""
     import onnx
 
     if given.get("dynamo", False):

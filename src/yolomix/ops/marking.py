@@ -1,8 +1,8 @@
 """Operators as single nodes of an ONNX graph, marked for what is put in their place when the graph is complete.
 
-Either ONNX exporter, that of TorchScript (``dynamo=False``) and the newer one, records a call of an operator as one node
-of a domain of our own. It sees no scan, so nothing is unrolled and sizes stay symbols. ``ops/_onnx/lower.py`` replaces
-the nodes; no file has any.
+Either ONNX exporter, that of TorchScript (``dynamo=False``) and the newer one, records a call of an operator as one
+node of a domain of our own. It sees no scan, so nothing is unrolled and sizes stay symbols. ``ops/_onnx/lower.py``
+replaces the nodes; no file has any.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def mark(operator: str, tensors: dict[str, Tensor | None], **flags: int) -> Tens
 
 def _record(operator: str, names: str, flags: dict[str, int], *tensors: Tensor) -> Tensor:
     """The node in a program of ``torch.export``, with the shape of its first input if no size is a symbol."""
-    first, attributes = tensors[0], {"names": names, **{name: int(value) for name, value in flags.items()}}
+    first, attributes = tensors[0], dict[str, Any](flags, names=names)
     if all(isinstance(size, int) for size in first.shape):
         attributes["shape"] = list(first.shape)
     node: Tensor = torch.onnx.ops.symbolic(

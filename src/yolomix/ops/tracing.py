@@ -65,7 +65,7 @@ def traced_into_onnx() -> bool:
 
 
 def exported_into_onnx() -> bool:
-    """Whether a graph for an ONNX file is recorded by ``torch.export``, which is ``dynamo=True``, and can hold our nodes.
+    """Whether ``torch.export`` records for an ONNX file, which is ``dynamo=True``, and can hold our nodes.
 
     >>> exported_into_onnx()
     False
