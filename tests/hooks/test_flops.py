@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import yaml
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, torch_utils
+from ultralytics.utils import torch_utils
 
 import yolomix
+from tests import fresh
 from tests.tiny import TINY
 from yolomix import models
-from yolomix.hooks import flops
 from yolomix.host import original
-from yolomix.ops import use_backend
+from yolomix.ops import counting, use_backend
+from yolomix.profiling.operations import count
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +46,22 @@ def test_images_of_one_channel():
     assert torch_utils.get_flops(gray, 64) > native(gray, 64)
 
 
-def test_a_model_that_cannot_be_counted_says_so(scan, monkeypatch):
-    told = []
-    monkeypatch.setattr(LOGGER, "warning", told.append)
+@pytest.mark.parametrize("name", ["yolov8n-vim.yaml", "yolov8n-vmamba.yaml", "yolo11n-assg.yaml"])
+def test_scans_are_those_that_are_counted_one_by_one(name):
+    model = yolomix.YOLO(name).model
+    with counting():
+        without = native(model, [96, 160])
+    assert torch_utils.get_flops(model, [96, 160]) - without == pytest.approx(
+        count(model, (1, 3, 96, 160))[""].scan / 1e9, rel=1e-9
+    )
 
-    def fails(*args):
-        raise RuntimeError("no meta kernel")
 
-    monkeypatch.setattr(flops, "count", fails)
-    assert torch_utils.get_flops(scan, 64) > 0
-    assert told == ["yolomix: the scans are not in these GFLOPs: no meta kernel"]
+def test_the_number_of_a_scan_does_not_import_the_compiler():
+    """It takes seconds, and every prediction, training and export prints this number."""
+    done = fresh.run(
+        "import sys, yolomix; yolomix.YOLO('mamba-yolo-t.yaml').fuse(); print('torch._dynamo' in sys.modules)"
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
 
 
 def test_what_ultralytics_cannot_count_stays_zero():

@@ -95,8 +95,7 @@ def exported(module: nn.Module, x: Tensor, is_dynamic: bool = False, target: str
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), (x,), content, **names, opset_version=18, dynamic_axes=free, dynamo=False)
     model = onnx.load_model_from_string(content.getvalue())
-    lower(model, "scan", target)
-    return model
+    return lower(model, "scan", target)
 
 
 def exported_anew(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onnx.ModelProto:
@@ -106,8 +105,7 @@ def exported_anew(module: nn.Module, x: Tensor, is_dynamic: bool = False) -> onn
     with warnings.catch_warnings(), marking(), torch.no_grad():
         warnings.simplefilter("ignore")
         model = torch.onnx.export(module.eval(), (x,), dynamic_shapes=free, **more).model_proto
-    lower(model, "scan", "onnx")
-    return model
+    return lower(model, "scan", "onnx")
 
 
 def kinds(model: onnx.ModelProto) -> list[str]:

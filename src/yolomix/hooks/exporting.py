@@ -12,7 +12,7 @@ import inspect
 import io
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +40,8 @@ def export_onnx(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs:
     if not _takes_form(exporter):
         return native(exporter, *args, **kwargs)
     # Ultralytics calls it from another place in every version.
-    with _replaced(torch.onnx, "export", functools.partial(_write, exporter)):
+    slim = _taken_over() if exporter.args.simplify else nullcontext()
+    with slim as simplify, _replaced(torch.onnx, "export", functools.partial(_write, exporter, simplify)):
         return native(exporter, *args, **kwargs)
 
 
@@ -155,13 +156,29 @@ def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[N
             setattr(owner, name, native)
 
 
-def _write(exporter: Any, native: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """``torch.onnx.export``: trace with marks, lower, and only then write the file."""
+@contextmanager
+def _taken_over() -> Iterator[Callable[[Any], Any] | None]:
+    """``onnxslim.slim``, which everybody else finds done inside the block; None where it is not installed.
+
+    It goes over a graph and all bodies of its loops up to ten times: before scans are lowered it takes a third as long.
+    """
+    try:
+        import onnxslim
+    except ImportError:
+        yield None
+        return
+    simplify = onnxslim.slim
+    with _replaced(onnxslim, "slim", lambda _, model: model):
+        yield simplify
+
+
+def _write(exporter: Any, simplify: Callable[[Any], Any] | None, native: Any, *args: Any, **kwargs: Any) -> None:
+    """``torch.onnx.export``: trace with marks, simplify, lower, and only then write the file."""
     given = inspect.signature(native).bind(*args, **kwargs).arguments
     # What a user asks for is new enough; an old Ultralytics with a new PyTorch chooses one that is not.
     if given["opset_version"] < OLDEST_OPSET:
         given["opset_version"] = OPSET
-    files.write(given["f"], _lowered(native, _format(exporter), **given))
+    files.write(given["f"], _lowered(native, _format(exporter), simplify, **given))
 
 
 def _convert(exporter: Any, _: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -170,7 +187,7 @@ def _convert(exporter: Any, _: Callable[..., Any], model: nn.Module, *args: Any,
 
     free = {"x": {0: "batch", 2: "height", 3: "width"}} if exporter.args.dynamic else None
     given = {"model": model, "args": (exporter.im,), "input_names": ["x"], "dynamic_axes": free}
-    content = _lowered(torch.onnx.export, _format(exporter), opset_version=OPSET, **given)
+    content = _lowered(torch.onnx.export, _format(exporter), None, opset_version=OPSET, **given)
     converted = openvino.Core().read_model(content)
     for operation in converted.get_ops():
         operation.set_friendly_name(_scoped(operation.get_friendly_name()))
@@ -189,14 +206,13 @@ def _scoped(name: str) -> str:
     return f"{'.'.join(scopes)}/{kind}"
 
 
-def _lowered(native: Callable[..., Any], target: str, **given: Any) -> bytes:
+def _lowered(native: Callable[..., Any], target: str, simplify: Callable[[Any], Any] | None, **given: Any) -> bytes:
     """The content of an ONNX file whose scans have the form of a target; ``given`` is what ``native`` takes."""
     from yolomix.ops._onnx.lower import lower
 
     with marking():
-        model = _recorded(native, **given)
-    lower(model, FORMS[target], target)
-    lowered: bytes = model.SerializeToString()
+        recorded = _recorded(native, **given)
+    lowered: bytes = lower(recorded, FORMS[target], target, simplify).SerializeToString()
     return lowered
 
 

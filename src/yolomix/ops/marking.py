@@ -119,10 +119,8 @@ def mark(operator: str, tensors: dict[str, Tensor | None], **flags: int) -> Tens
 
 
 def _record(operator: str, names: str, flags: dict[str, int], *tensors: Tensor) -> Tensor:
-    """The node in a program of ``torch.export``, with the shape of its first input if no size is a symbol."""
+    """The node in a program of ``torch.export``."""
     first, attributes = tensors[0], dict[str, Any](flags, names=names)
-    if all(isinstance(size, int) for size in first.shape):
-        attributes["shape"] = list(first.shape)
     node: Tensor = torch.onnx.ops.symbolic(
         f"{DOMAIN}::{operator}", tensors, attributes, dtype=first.dtype, shape=first.shape, version=1
     )
@@ -130,7 +128,7 @@ def _record(operator: str, names: str, flags: dict[str, int], *tensors: Tensor) 
 
 
 class _Mark(torch.autograd.Function):
-    """A node of :data:`DOMAIN`, with the names of its inputs and the shape of the first, as it was traced."""
+    """A node of :data:`DOMAIN`, with the names of its inputs."""
 
     @staticmethod
     def forward(ctx: Any, operator: str, names: str, flags: dict[str, int], *tensors: Tensor) -> Tensor:
@@ -138,9 +136,6 @@ class _Mark(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, operator: str, names: str, flags: dict[str, int], *tensors: Any) -> Any:
-        attributes: dict[str, Any] = {f"{name}_i": int(value) for name, value in flags.items()}
-        shape = tensors[0].type().sizes()
-        if shape is not None:
-            attributes["shape_i"] = shape
+        attributes = {f"{name}_i": int(value) for name, value in flags.items()}
         node = g.op(f"{DOMAIN}::{operator}", *tensors, names_s=names, **attributes)
         return node.setType(tensors[0].type())

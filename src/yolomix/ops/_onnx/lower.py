@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Call:
         graph: where the form goes.
         target: for what the file is made, a value of ``format=``.
         inputs: names of the values that were given, by the names of the operator's inputs.
-        traced: the shape of the first input, None if it is known where the graph runs alone.
+        known: the shape of the first input, None if it is known where the graph runs alone.
         flags: the inputs that are no tensors.
         constants: what reads values that do not depend on the image.
     """
@@ -39,14 +39,14 @@ class Call:
     graph: Graph
     target: str
     inputs: dict[str, str]
-    traced: Sequence[int] | None
+    known: Sequence[int] | None
     flags: dict[str, int]
     constants: Constants
 
     def sizes(self, *axes: int) -> list[Size]:
         """Sizes of the first input along some of its axes."""
-        if self.traced is not None:
-            return [self.traced[axis] for axis in axes]
+        if self.known is not None:
+            return [self.known[axis] for axis in axes]
         at_run_time = self.graph.op("Shape", next(iter(self.inputs.values())))
         return [self.graph.op("Gather", at_run_time, self.graph.ints(axis)) for axis in axes]
 
@@ -62,17 +62,23 @@ class Call:
         return found
 
 
-def lower(model: ModelProto, form: str, target: str) -> None:
-    """Replace every marked node of a model, in place.
+def lower(
+    model: ModelProto, form: str, target: str, simplify: Callable[[ModelProto], ModelProto] | None = None
+) -> ModelProto:
+    """A model with every marked node replaced; the one that is given is not to be used any more.
 
     Args:
         model: the graph that an ONNX exporter made while operators were marked.
         form: which form takes their places, a file ``ops/<operator>/export/onnx_<form>.py``.
         target: for what the file is made, a value of ``format=``.
+        simplify: what the graph goes through before, while it is small.
 
     Raises:
         LoweringError: a node cannot be replaced, or what came out is no valid ONNX model.
     """
+    _infer_shapes(model)
+    if simplify is not None:
+        model = simplify(model)
     graph, constants = model.graph, Constants(model)
     nodes: list[NodeProto] = []
     for node in graph.node:
@@ -95,6 +101,19 @@ def lower(model: ModelProto, form: str, target: str) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise LoweringError(f"the graph with its scans in place is not valid ONNX: {error}; {PLAIN}") from error
+    return model
+
+
+def _infer_shapes(model: ModelProto) -> None:
+    """Note the shapes of all values: ONNX cannot infer any behind a marked node, which has those of its first input."""
+    seen_through = ModelProto()
+    seen_through.CopyFrom(model)
+    for node in seen_through.graph.node:
+        if node.domain == DOMAIN:
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    inferred = onnx.shape_inference.infer_shapes(seen_through, data_prop=True)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(inferred.graph.value_info)
 
 
 class Constants:
@@ -105,8 +124,13 @@ class Constants:
         self.opsets = {one.domain: one.version for one in model.opset_import if one.domain != DOMAIN}
         self.known = {one.name: one for one in graph.initializer}
         self.made_by = {name: node for node in graph.node for name in node.output}
-        sizes = [size for one in graph.input for size in one.type.tensor_type.shape.dim]
-        self.is_dynamic = not all(size.HasField("dim_value") for size in sizes)
+        self.values = {one.name: one.type.tensor_type for one in (*graph.input, *graph.value_info)}
+
+    def shape(self, name: str) -> list[int] | None:
+        """The shape of a value; None if it is known where the graph runs alone."""
+        sizes = self.values[name].shape.dim if name in self.values else []
+        known = [size.dim_value for size in sizes if size.HasField("dim_value")]
+        return known if known and len(known) == len(sizes) else None
 
     def find(self, name: str) -> np.ndarray[Any, Any] | None:
         """The content of a value; None if it depends on an input."""
@@ -136,8 +160,7 @@ def _write(g: Graph, node: NodeProto, constants: Constants, form: str, target: s
     """The nodes of a form; the name of its output."""
     flags = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     inputs = dict(zip(flags.pop("names").decode().split(","), node.input, strict=True))
-    traced = flags.pop("shape", None)
-    call = Call(g, target, inputs, None if constants.is_dynamic else traced, flags, constants)
+    call = Call(g, target, inputs, constants.shape(node.input[0]), flags, constants)
     y: str = importlib.import_module(f"yolomix.ops.{node.op_type}.export.onnx_{form}").write(call)
     return y
 
