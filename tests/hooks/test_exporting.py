@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,9 +102,12 @@ def assert_equal(file: Path, model: YOLO, *shape: int, limit: float = 1e-4) -> N
 
 
 @pytest.mark.parametrize("simplify", [False, True])
-def test_an_onnx_file_of_one_size(scanning, simplify):
+def test_an_onnx_file_of_one_size(scanning, simplify, monkeypatch):
+    monkeypatch.setenv("ONNXSLIM_MAX_ITER", "1")
     file = export(scanning, "onnx", simplify=simplify)
+    assert os.environ["ONNXSLIM_MAX_ITER"] == "1"
     model = onnx.load(file)
+    assert any(node.op_type == "Constant" for node in model.graph.node) != simplify
     onnx.checker.check_model(model)
     assert {one.domain for one in model.opset_import} | {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     assert [node.op_type for node in model.graph.node].count("Scan") == 1
@@ -190,7 +194,7 @@ class Own(nn.Module):
 
 
 def exporter(format: str, *layers: nn.Module, dynamic: bool = False, opset: int | None = None) -> SimpleNamespace:
-    args = SimpleNamespace(format=format, dynamic=dynamic, opset=opset)
+    args = SimpleNamespace(format=format, dynamic=dynamic, opset=opset, simplify=True)
     return SimpleNamespace(args=args, model=nn.Sequential(*layers).eval(), im=torch.rand(1, 8, 4, 4))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
 FORMS = {"onnx": "scan", "openvino": "scan"}  # for a value of format=; plain operations for every other
 OLDEST_OPSET = 13  # whose Split and Unsqueeze the forms have
 OPSET = 18  # where nobody asks for one
+ROUNDS = "3"  # of onnxslim, a second each for Mamba-YOLO
 
 _STOCK = ("torch", "torchvision", "ultralytics")  # packages whose layers call no operator of ours
 _LOCK = threading.RLock()  # of the functions that are replaced for a while, which everybody calls
@@ -158,18 +160,26 @@ def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[N
 
 @contextmanager
 def _taken_over() -> Iterator[Callable[[Any], Any] | None]:
-    """``onnxslim.slim``, which everybody else finds done inside the block; None where it is not installed.
-
-    It goes over a graph and all bodies of its loops up to ten times: before scans are lowered it takes a third as long.
-    """
+    """``onnxslim.slim``, which everybody else finds done inside the block; None where it is not installed."""
     try:
         import onnxslim
     except ImportError:
         yield None
         return
-    simplify = onnxslim.slim
+    simplify = functools.partial(_simplified, onnxslim.slim)
     with _replaced(onnxslim, "slim", lambda _, model: model):
         yield simplify
+
+
+def _simplified(slim: Callable[[Any], Any], model: Any) -> Any:
+    """A graph after as many rounds as are worth it: the first two remove what ten do but for a twentieth."""
+    rounds = os.environ.get("ONNXSLIM_MAX_ITER")
+    os.environ["ONNXSLIM_MAX_ITER"] = rounds or ROUNDS
+    try:
+        return slim(model)
+    finally:
+        if rounds is None:
+            del os.environ["ONNXSLIM_MAX_ITER"]
 
 
 def _write(exporter: Any, simplify: Callable[[Any], Any] | None, native: Any, *args: Any, **kwargs: Any) -> None:
