@@ -52,38 +52,35 @@ def steps(A: np.ndarray[Any, Any], target: str) -> int:
     return max(STEPS[target], OF_ONE_STATE if A.shape[-2] == 1 else 1)
 
 
-def scan(call: Call, packed: str, widths: Sequence[int], A: np.ndarray[Any, Any], sizes: Sizes, rank: int) -> str:
+def scan(call: Call, inputs: Sequence[str], A: np.ndarray[Any, Any], sizes: Sizes, rank: int) -> str:
     """h_t = exp(dt_t A) h_(t-1) + v_t B_t and y_t = <h_t, C_t>: the name of y, (L, X, Y, P).
 
     Args:
         call: for which the nodes are written.
-        packed: dt, v = dt * u, B and C in one value, time first, one after the other in the last axis. The axes of each
-            are (L, X, Y, P) or (L, X, Y, N), perhaps some of them in one.
-        widths: of the four in the last axis.
+        inputs: dt, v = dt * u, B and C, time first: (L, X, Y, P) or (L, X, Y, N), perhaps some of these axes in one.
         A: decay rates, in a shape that broadcasts to (X, Y, N, P).
         sizes: L, X, Y, P and N.
-        rank: number of axes of ``packed``.
+        rank: number of axes of each of the inputs.
     """
     g, K, (length, X, Y, P, N) = call.graph, steps(A, call.target), sizes
-    filled = _filled(g, packed, rank, length, K)
+    filled = [_filled(g, x, rank, length, K) for x in inputs]
     tails = {"dt": (1, P), "v": (1, P), "b": (N, 1), "c": (1, N)}
-    parts = g.split(filled, widths, axis=-1)
-    read = [g.reshape(part, -1, K, X, Y, *tail) for part, tail in zip(parts, tails.values(), strict=True)]
+    read = [g.reshape(x, -1, K, X, Y, *tail) for x, tail in zip(filled, tails.values(), strict=True)]
     if isinstance(X, int) and isinstance(Y, int):
         start = g.constant(np.zeros((1, X, Y, N, P), A.dtype))
     else:
         start = g.op("Expand", g.constant(np.zeros((), A.dtype)), g.sizes(1, X, Y, N, P))
     body = _body(g.name("body") + "/", A, K, tails)
     y = g.reshape(g.ops("Scan", start, *read, outputs=2, body=body, num_scan_inputs=4)[1], -1, X, Y, P)
-    return y if filled == packed else g.op("Slice", y, g.ints(0), g.sizes(length), g.ints(0))
+    return y if filled == [*inputs] else g.op("Slice", y, g.ints(0), g.sizes(length), g.ints(0))
 
 
-def _filled(g: Graph, packed: str, rank: int, length: Size, K: int) -> str:
+def _filled(g: Graph, x: str, rank: int, length: Size, K: int) -> str:
     """Zeros after the last time step up to a multiple of K: a step size of 0 keeps the state as it is."""
     if K == 1 or (isinstance(length, int) and length % K == 0):
-        return packed
+        return x
     lacking = -length % K if isinstance(length, int) else g.op("Mod", g.op("Neg", length), g.ints(K))
-    return g.op("Pad", packed, g.sizes(*[0] * rank, lacking, *[0] * (rank - 1)))
+    return g.op("Pad", x, g.sizes(*[0] * rank, lacking, *[0] * (rank - 1)))
 
 
 def _body(prefix: str, A: np.ndarray[Any, Any], K: int, tails: dict[str, tuple[int, int]]) -> GraphProto:

@@ -20,10 +20,10 @@ def write(call: Call) -> str:
     if call.flags["delta_softplus"]:
         dt = g.softplus(dt, A.dtype)
     b, c = (g.reshape(given[name], batch, G * N, length) if grouped else given[name] for name in "BC")
-    packed = g.op("Concat", dt, g.op("Mul", dt, given["u"]), b, c, axis=1)
-    packed = g.op("Transpose", packed, perm=[2, 0, 1])  # (L, B, 2D + 2GN)
+    read = (dt, g.op("Mul", dt, given["u"]), b, c)
+    inputs = [g.op("Transpose", x, perm=[2, 0, 1]) for x in read]  # (L, B, D) or (L, B, G * N)
     rates = A.reshape(G, P, N).transpose(0, 2, 1)
-    y = scan(call, packed, [D, D, G * N, G * N], rates, Sizes(length, batch, G, P, N), rank=3)
+    y = scan(call, inputs, rates, Sizes(length, batch, G, P, N), rank=3)
     y = g.op("Transpose", g.reshape(y, -1, batch, D), perm=[1, 2, 0])
     if "D" in given:
         y = g.op("Add", y, g.op("Mul", given["u"], g.op("Unsqueeze", given["D"], g.ints(1))))

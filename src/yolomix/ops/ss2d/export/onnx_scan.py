@@ -20,10 +20,10 @@ def write(call: Call) -> str:
     r, b, c = g.split(projected, [R, N, N], axis=-1)
     delta = g.op("MatMul", r, g.constant(weights["dt_projs_weight"].transpose(0, 2, 1)))
     dt = g.softplus(g.op("Add", delta, g.constant(weights["dt_projs_bias"][:, None])), A.dtype)
-    packed = g.reshape(g.op("Concat", dt, g.op("Mul", dt, u), b, c, axis=-1), 4, -1, batch, 2 * (C + N))
-    packed = g.op("Transpose", packed, perm=[1, 0, 2, 3])  # (L, 4, B, 2C + 2N)
+    read = [(dt, C), (g.op("Mul", dt, u), C), (b, N), (c, N)]  # each becomes (L, 4, B, C) or (L, 4, B, N)
+    inputs = [g.op("Transpose", g.reshape(x, 4, -1, batch, size), perm=[1, 0, 2, 3]) for x, size in read]
     rates = A.reshape(4, 1, C, N).transpose(0, 1, 3, 2)
-    y = scan(call, packed, [C, C, N, N], rates, Sizes(g.product(height, width), 4, batch, C, N), rank=4)
+    y = scan(call, inputs, rates, Sizes(g.product(height, width), 4, batch, C, N), rank=4)
     forward, backward = g.split(y, [2, 2], axis=1)
     rows, columns = g.split(g.op("Add", forward, g.reverse(backward, 0)), [1, 1], axis=1)
     rows = g.op("Transpose", g.reshape(rows, height, width, batch, C), perm=[2, 3, 0, 1])
