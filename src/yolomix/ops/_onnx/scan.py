@@ -87,13 +87,13 @@ def _body(prefix: str, A: np.ndarray[Any, Any], K: int, tails: dict[str, tuple[i
     """K time steps: from the state (1, X, Y, N, P) to the next one, and their outputs (K, X, Y, 1, P)."""
     g, kind = Graph(prefix), helper.np_dtype_to_tensor_dtype(A.dtype)
     names = {name: prefix + name for name in ("h", *tails)}
-    decays = g.split(g.op("Exp", g.op("Mul", names["dt"], g.constant(A))), [1] * K, axis=0)
-    pushes = g.split(g.op("Mul", names["b"], names["v"]), [1] * K, axis=0)
-    h, states = names["h"], list[str]()
-    for decay, push in zip(decays, pushes, strict=True):
-        h = g.op("Add", g.op("Mul", decay, h), push)
-        states.append(h)
-    y = g.op("MatMul", names["c"], g.op("Concat", *states, axis=0) if K > 1 else h)
+    rates, h, outputs = g.constant(A), names["h"], list[str]()
+    # The inputs of a step are small beside its state, so they are taken apart and states are not.
+    for dt, v, b, c in zip(*(g.split(names[name], [1] * K, axis=0) for name in tails), strict=True):
+        decay = g.op("Exp", g.op("Mul", dt, rates))
+        h = g.op("Add", g.op("Mul", decay, h), g.op("Mul", b, v))
+        outputs.append(g.op("MatMul", c, h))
+    y = g.op("Concat", *outputs, axis=0) if K > 1 else outputs[0]
 
     def _value(name: str, lead: int, tail: Sequence[int]) -> ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, [lead, None, None, *tail])
