@@ -29,7 +29,7 @@ FLOORS = {
     "data": {"files", "progress"},
     "records": {"ops", "_version", "showing"},
     "surgery": {"nn", "files", "showing"},
-    "host": {"files", "surgery", "nn", "models"},
+    "host": {"files", "ops", "surgery", "nn", "models"},
     "profiling": {"ops", "host", "records", "showing", "surgery", "files"},
     "transferring": {"files", "host", "surgery", "nn"},
     "planning": {"files", "_version", "transferring", "host", "profiling", "surgery", "showing"},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from ultralytics.nn import tasks
 
 from tests.tiny import description
 from yolomix.host.survey import survey
+from yolomix.ops.selective_scan import eager
 
 
 def test_it_is_what_the_built_model_has() -> None:
@@ -30,6 +33,19 @@ def test_it_leaves_model_and_random_state_alone() -> None:
     survey(model)
     assert model == description()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("block", ["VSSBlock", "MambaLayer"])
+def test_no_scan_is_computed(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One over a map of 128 x 128 takes ten seconds, on the meta device too."""
+
+    def computed(*args: Any) -> None:
+        raise AssertionError("a scan is computed")
+
+    monkeypatch.setattr(eager, "_segment", computed)
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, block, [8]]]
+    layers = survey({"nc": 2, "backbone": rows, "head": [[[1], 1, "Detect", ["nc"]]]})
+    assert [(x.channels, x.stride) for x in layers[:-1]] == [(8, 2), (8, 2)]
 
 
 def test_without_a_scale_it_is_the_first() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2fAttn
 
+from yolomix.ops import counting
 from yolomix.surgery.graph import Layer, sources
 
 SIZE = 256  # height and width of the image in pixels: what Ultralytics itself measures strides with
@@ -100,7 +101,7 @@ def _prepared(model: dict[str, Any]) -> dict[str, Any]:
 def _traced(model: dict[str, Any], device: str, partial: bool) -> tuple[list[Shape], nn.Sequential]:
     """Channels and stride of every layer but the head, and the layers."""
     model = _prepared(model)
-    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]), counting():
         layers, _ = tasks.parse_model(model, ch=model.get("channels", 3), verbose=False)
         layers.eval()
         if device == "meta":
