@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Installed without bytecode, which the first import writes: without it, each process compiles half of PyTorch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types tests oldest faults benchmark-zoo package clean help
+.PHONY: demo test lint types kernels tests oldest faults benchmark-zoo package clean help
 help:
 	@echo "make demo   train, validate and show a YOLO11 with linear attention (about 3 minutes on two cores)"
 	@echo "make faults damaged input, full disks, kills and other packages, on purpose, for MINUTES=10 (docs/reliability.md)"
@@ -27,9 +27,10 @@ help:
 demo: $(READY)
 	$(BIN)/yolomix demo
 
-# Types are checked on one core while the oldest Ultralytics is installed by the other.
+# Types are checked on one core while the other installs the oldest Ultralytics and compiles the CPU kernels, once for
+# both workers of the tests and all their processes.
 test: lint
-	$(MAKE) --jobs=2 types $(OLDEST)/.ready
+	$(MAKE) --jobs=2 types $(OLDEST)/.ready kernels
 	$(MAKE) tests oldest
 
 lint: $(READY)
@@ -38,6 +39,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+kernels: $(READY)
+	$(BIN)/python -m tests.kernels
 
 tests: $(READY)
 	$(BIN)/pytest -n $${PYTEST_WORKERS:-2} --dist worksteal
