@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,18 @@ def trained(tiny: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempP
     model = yolomix.YOLO(tiny)
     model.train(**settings, epochs=1, project=str(tmp_path_factory.mktemp("runs")), name="trained")
     return Path(model.trainer.best)
+
+
+@pytest.fixture(scope="module")
+def few_repetitions() -> Iterator[None]:
+    """A profile times two or three calls: what is tested is not how long they take."""
+    from yolomix.profiling import latency, measuring
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items():
+            patch.setattr(latency, name, value)
+        patch.setattr(measuring, "PASSES", 2)
+        yield
 
 
 @pytest.fixture

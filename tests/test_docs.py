@@ -119,7 +119,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, checkpoint: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def desk(
+    tmp_path: Path, checkpoint: Path, sample: Path, few_repetitions: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A folder with the files that pages speak of; no network, short trainings, and no block stays registered."""
     from ultralytics.engine.model import Model
 

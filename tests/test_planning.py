@@ -15,8 +15,9 @@ from tests.tiny import description
 from yolomix import planning
 from yolomix.host import weights
 from yolomix.planning import EditedModel
-from yolomix.profiling import latency, measuring
 from yolomix.surgery.report import Fate, Outcome, Report
+
+pytestmark = pytest.mark.usefixtures("few_repetitions")
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +87,7 @@ def test_a_plan_counts_without_a_trace_in_the_random_state() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_base_and_result_are_timed_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items():
-        monkeypatch.setattr(latency, name, value)
-    monkeypatch.setattr(measuring, "PASSES", 1)
+def test_base_and_result_are_timed_where_that_is_wanted() -> None:
     plan = yolomix.edit(description()).insert("MLLABlock", "p3", [4]).plan(imgsz=64, profile=True)
     names = [model["model"] for model in plan.to_dict()["measured"]["models"]]
     assert names == ["model", "model-mllablock"]

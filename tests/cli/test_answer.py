@@ -56,7 +56,7 @@ RESULTS = {
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
+def work(tmp_path, few_repetitions, monkeypatch):
     """An empty folder with a checkpoint; the demo and Ultralytics do nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "run", lambda *_: OUTCOME)

@@ -10,7 +10,6 @@ import torch
 
 from yolomix.cli import DONE, FAILED, USAGE, main
 from yolomix.host import weights
-from yolomix.profiling import latency
 
 V8 = "model=yolov8n.yaml"
 
@@ -85,9 +84,8 @@ def test_edits(stock: Path, tensors: int, capsys) -> None:
     assert found["kept"] < found["tensors"] == tensors
 
 
-def test_a_plan_for_another_size_and_timed(stock: Path, capsys, monkeypatch) -> None:
-    for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items():
-        monkeypatch.setattr(latency, name, value)
+@pytest.mark.usefixtures("few_repetitions")
+def test_a_plan_for_another_size_and_timed(stock: Path, capsys) -> None:
     words = (f"model={stock}", "block=MLLABlock", "at=p5", "plan=true", "profile=true", "imgsz=64,96")
     found = answer(capsys, "graft", *words)
     assert found["imgsz"] == [64, 96]

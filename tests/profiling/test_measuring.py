@@ -28,14 +28,7 @@ KEYS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def few_repetitions(monkeypatch):
-    """What is tested is not how long it takes."""
-    for module, name, value in (
-        *((latency, name, value) for name, value in {"LEAST": 2, "MOST": 3, "WARM": 1, "WARM_SECONDS": 0.1}.items()),
-        (measuring, "PASSES", 2),
-    ):
-        monkeypatch.setattr(module, name, value)
+pytestmark = pytest.mark.usefixtures("few_repetitions")
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def tiny(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found() -> values.Profile:
+def found(few_repetitions) -> values.Profile:
     """Two models, two batches, not square."""
     return yolomix.profile("yolov8n-vmamba.yaml", imgsz=(64, 96), batch=[1, 2], against=["yolov8n.yaml"], train=True)
 
