@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
         kind = _ready(name)
         left = [kinds.load(later) for later in names[names.index(name) :]]
         if args.small:
-            run = Run(args.seed, kind.small, jobs=args.jobs)
+            run = Run(args.seed, min(kind.small, args.most or kind.small), jobs=args.jobs)
         else:
             run = Run(args.seed, args.most or kind.target, _until(kind, left, end), args.jobs, kind.draw is not None)
         counts.append((kind, campaign.count(kind, run)))

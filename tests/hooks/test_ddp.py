@@ -17,6 +17,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 
 from tests.brought import GATE, Write, write  # noqa: F401
+from tests.full import full
 from tests.tiny import ROOT, TINY
 from yolomix.hooks import ddp
 
@@ -63,12 +64,14 @@ def started(model: str, settings: dict, env: dict[str, str], folder: Path, monke
     return script
 
 
+@full
 def test_from_a_packaged_yaml(settings, env, tmp_path, monkeypatch):
     script = started("yolo11n-mlla.yaml", settings, env, tmp_path, monkeypatch)
     check(tmp_path, "MLLAttention")
     assert "    import yolomix\n" in script
 
 
+@full
 def test_from_a_checkpoint(trained, settings, env, tmp_path, monkeypatch):
     started(str(trained), settings, env, tmp_path, monkeypatch)
     check(tmp_path, "HaloAttention", "C2PSAMLLA", "MLLAttention")
@@ -90,6 +93,7 @@ YOLO(sys.argv[1]).train(**settings, project=sys.argv[3])
 """
 
 
+@full
 @pytest.mark.skipif(OLDEST, reason="places processes by global rank, see the next test")
 def test_two_nodes_of_torchrun(tiny, dataset, env, tmp_path):
     (tmp_path / "node.py").write_text(NODE)

@@ -15,6 +15,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
+from tests.full import full
 from tests.tiny import TINY
 from yolomix.hooks import sample
 from yolomix.nn import common
@@ -128,6 +129,7 @@ def test_export(trained, tmp_path, format):
     assert (got - want).abs().max() < 1e-4
 
 
+@full
 @pytest.mark.skipif(OLDEST, reason="the tuner of 8.3.0 stops in an argmax of its own after one iteration")
 def test_tune(trained, settings, tmp_path):
     tuning = {k: v for k, v in settings.items() if k != "exist_ok"}

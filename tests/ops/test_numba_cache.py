@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import fresh
+from tests.full import cases
 from yolomix.ops._numba import jit
 
 
@@ -173,7 +174,7 @@ def kept(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", cases(DAMAGES, always=["cut"]))
 def test_a_damaged_cache_file_is_named_and_compiled_once_more(kept, tmp_path, damage, suffix):
     script = kept[0]
     cache = shutil.copytree(kept[1], tmp_path / "cache")

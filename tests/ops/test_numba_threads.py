@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tests.full import cases
 from yolomix.ops._numba import pool
 from yolomix.ops.ss2d import ss2d
 
@@ -150,7 +151,7 @@ ends.set()
 """
 
 
-@pytest.mark.parametrize("pool", [False, True], ids=["thread", "pool"])
+@pytest.mark.parametrize("pool", cases([False, True], always=[True]), ids=["thread", "pool"])
 def test_passes_work_until_the_process_is_gone(pool):
     done = subprocess.run(
         [sys.executable, "-c", OUTLIVES.format(pool=pool)], capture_output=True, text=True, timeout=120

@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 from llvmlite import binding
 
-from yolomix.ops._numba.processor import AVX512, compiles_for
+from tests.full import cases
+from yolomix.ops._numba.processor import AVX512, LANES, compiles_for
 
 ROOT = Path(__file__).parents[2]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-# The kernels of B and C that vary in time, of which N1 and N3 are cases, and those of the maps: to compile the ones of
-# constant B and C as well would take half as long again.
+# The functions that kernels are made of, and the kernels of B and C that vary in time, of which N1 and N3 are cases. To
+# compile those of maps as well takes four times as long, and the ones of constant B and C half as long again.
 TESTS = ("test_numba_kernels.py", "test_ss2d.py", "test_selective_scan.py")
-CHOSEN = "test_numba_kernels or (test_ss2d and numba) or N1-numba or N3-numba"
+CHOSEN = {
+    "functions and scans": "test_numba_kernels and (functions or the_scan)",
+    "maps too": "test_numba_kernels or (test_ss2d and numba) or N1-numba or N3-numba",
+}
 
 START = """
 import sys
@@ -60,6 +64,10 @@ WIDTHS = [
 ]
 
 
+OTHER = [width for width in WIDTHS if width.lanes != LANES][-1:]
+"""One with vectors of another length, which any processor that runs the other tests can compile for."""
+
+
 def own_width() -> str:
     """The name of the width at which the rest of the suite runs."""
     if AVX512:
@@ -83,8 +91,9 @@ def reason_to_skip(width: Width) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", WIDTHS, ids=lambda width: width.name)
-def test_the_kernels_at_another_width(width):
+@pytest.mark.parametrize("width", cases(WIDTHS, always=OTHER), ids=lambda width: width.name)
+@pytest.mark.parametrize("what", cases(CHOSEN, always=["functions and scans"]))
+def test_another_width(what, width):
     if reason := reason_to_skip(width):
         pytest.skip(reason)
     chosen = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "ATEN_CPU_CAPABILITY")
@@ -92,7 +101,7 @@ def test_the_kernels_at_another_width(width):
     tests = [f"tests/ops/{name}" for name in TESTS]
     command = [sys.executable, "-c", START, str(width.lanes), str(width.name == "AVX-512")]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "no:xdist", "-k", CHOSEN, *tests],
+        [*command, "-p", "no:cacheprovider", "-p", "no:xdist", "-k", CHOSEN[what], *tests],
         cwd=ROOT, env=variables | width.variables, capture_output=True, text=True, timeout=550,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

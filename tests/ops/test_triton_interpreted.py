@@ -15,16 +15,23 @@ import torch
 
 pytest.importorskip("triton", reason="kernels are interpreted where Triton has a wheel")
 
-from tests.ops.triton_cases import MAPS, SCANS, small
+from tests.full import FULL, cases, full
+from tests.ops.triton_cases import CHECKS, MAPS, SCANS, small
 from yolomix.ops._triton import plan
 
+# The interpreter takes seconds for the others: chunks of maps, images one at a time, several blocks of channels.
+QUICK_CHECKS = ["compiled", "inside autocast"]
+QUICK_SCANS = ["plain", "chunks", "one state", "twenty states", "bfloat16", "wide"]
+QUICK_MAPS = ["one cell", "main sizes", "strided"]
 TOLERANCE = {"float32": 2e-6, "bfloat16": 1e-2, "float16": 2e-3}  # of the largest value
 
 
 @functools.cache
 def report() -> dict[str, Any]:
     """All cases in a process of their own: kernels choose interpreter or compiler when they are defined."""
-    command = [sys.executable, "-m", "tests.ops.triton_cases"]
+    checks, scans, maps = (CHECKS, SCANS, MAPS) if FULL else (QUICK_CHECKS, QUICK_SCANS, QUICK_MAPS)
+    names = [*checks, *(f"scan {name}" for name in scans), *(f"map {name}" for name in maps)]
+    command = [sys.executable, "-m", "tests.ops.triton_cases", *names]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
@@ -33,13 +40,13 @@ def report() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("case", SCANS)
+@pytest.mark.parametrize("case", cases(SCANS, always=QUICK_SCANS))
 def test_scan_outputs_and_gradients(case):
     errors = report()[f"scan {case}"]
     assert max(errors) <= TOLERANCE[SCANS[case].get("dtype", "float32")], errors
 
 
-@pytest.mark.parametrize("case", MAPS)
+@pytest.mark.parametrize("case", cases(MAPS, always=QUICK_MAPS))
 def test_map_outputs_and_gradients(case):
     errors = report()[f"map {case}"]
     assert max(errors) <= TOLERANCE[MAPS[case].get("dtype", "float32")], errors
@@ -58,6 +65,7 @@ def test_compiles_into_one_graph_with_equal_gradients():
     assert report()["compiled"] == [0.0] * 7
 
 
+@full
 def test_activation_checkpointing_changes_nothing():
     assert report()["checkpointed"] == [0.0] * 7
 
@@ -66,6 +74,7 @@ def test_gradients_inside_autocast_are_the_same():
     assert report()["inside autocast"] == [0.0] * 6
 
 
+@full
 def test_registered_operators_pass_the_check_of_torch():
     assert set(report()["registered"]) == {"SUCCESS"}
     assert len(report()["registered"]) == 12

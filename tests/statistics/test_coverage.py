@@ -13,6 +13,7 @@ from benchmarks.coverage import Scenario, outside, simulate
 from scipy import stats
 
 from benchmarks import coverage
+from tests.full import cases, full
 from yolomix import statistics
 from yolomix.statistics import Contrast
 
@@ -31,26 +32,25 @@ def wrong_verdicts(scenario: Scenario, studies: int = 1000) -> str:
     return outside("wrong", simulate(scenario, studies).better_or_worse, studies)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        Scenario(3, "seeds"),
-        Scenario(3, "images"),
-        Scenario(5, "rest"),
-        Scenario(5, "alike"),
-        IMAGES,
-        REST,
-        Scenario(3, "alike", tails="t4"),
-        Scenario(5, "alike", groups=12),
-        Scenario(10, "images", groups=20),
-    ],
-    ids=str,
-)
+COVERED = [
+    Scenario(3, "seeds"),
+    Scenario(3, "images"),
+    Scenario(5, "rest"),
+    Scenario(5, "alike"),
+    IMAGES,
+    REST,
+    Scenario(3, "alike", tails="t4"),
+    Scenario(5, "alike", groups=12),
+    Scenario(10, "images", groups=20),
+]
+
+
+@pytest.mark.parametrize("scenario", cases(COVERED, always=[IMAGES, *COVERED[6:8]]), ids=str)
 def test_the_interval_covers_the_truth(scenario) -> None:
     assert not wrong_coverage(scenario)
 
 
-@pytest.mark.parametrize("leads", ["seeds", "images", "rest", "alike"])
+@pytest.mark.parametrize("leads", cases(["seeds", "images", "rest", "alike"], always=["alike"]))
 def test_the_interval_covers_the_truth_of_a_real_ap(leads) -> None:
     assert not wrong_coverage(Scenario(3, leads, "AP"), DETECTED)
 
@@ -73,7 +73,7 @@ def test_verdicts_are_wrong_no_more_often() -> None:
     assert not outside("wrong", as_far_as_the_margin.equivalent, 300)
 
 
-@pytest.mark.parametrize(("seeds", "leads"), [(3, "alike"), (5, "rest"), (10, "images")])
+@pytest.mark.parametrize(("seeds", "leads"), cases([(3, "alike"), (5, "rest"), (10, "images")], always=[(3, "alike")]))
 def test_what_is_said_to_be_detectable_is_found_with_80_percent(seeds, leads) -> None:
     parts = Scenario(seeds, leads)
     effect = statistics.detectable(parts.components, seeds, parts.units)
@@ -110,6 +110,7 @@ def test_a_missing_image_term_is_noticed(monkeypatch) -> None:
     assert not wrong_verdicts(Scenario(3, "no image"))  # equal arms cannot show it
 
 
+@full
 def test_an_interaction_that_is_counted_twice_is_noticed(monkeypatch) -> None:
     monkeypatch.setattr(Contrast, "images_alone", property(lambda found: found.image_variance))
     assert "coverage" in wrong_coverage(REST, 3000)  # too wide: 0.99, where 0.98 is the most
@@ -150,6 +151,7 @@ def test_the_benchmark_writes_what_it_found(tmp_path, capsys) -> None:
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
 
 
+@full
 def test_two_looks_are_wrong_in_no_more_than_5_percent() -> None:
     """The same images at both looks, the first five seeds among the ten of the second."""
     rng, studies, wrong = np.random.default_rng(0), 1000, 0

@@ -31,6 +31,7 @@ print(killed_study.main(Path(), {str(data)!r}, {kills}, {whole}))
     return done.stdout.splitlines()[-1]
 
 
+@full
 def test_a_study_whose_queue_is_killed_goes_on_to_the_same_report(tmp_path: Path) -> None:
     assert killed(tmp_path, kills=1, whole=False).startswith("killed {'queues': 1}; ")
 

@@ -20,6 +20,7 @@ import pytest
 from ultralytics import utils
 
 from tests import fresh
+from tests.full import cases
 from tests.terminal import Terminal, terminal
 from tests.tiny import write_dataset
 from yolomix.host import weights
@@ -29,6 +30,7 @@ if sys.platform == "win32":
 
 HERE = Path(__file__).parent
 WALKS = sorted(file.stem for file in HERE.glob("*.txt"))
+WRITE = os.environ.get("YOLOMIX_WALKS") == "write"
 # Ultralytics' own log is left out: a line of ours begins with our name, and goes on below, indented by two.
 OURS = re.compile(r"^(?:WARNING \S+ )?yolomix.*\n(?:  \S.*\n)*", re.MULTILINE)
 VARIES = re.compile(r"(?<=download/)v[\d.]+|(?<=: )[\d.]+$", re.MULTILINE)  # a release of Ultralytics; a metric
@@ -100,7 +102,7 @@ def masked(shown: str, folder: Path) -> str:
     return VARIES.sub("...", shown)
 
 
-@pytest.mark.parametrize("walk", WALKS)
+@pytest.mark.parametrize("walk", cases(WALKS, always=WALKS if WRITE else ["own"]))
 def test_the_screens_of_a_walk(walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "PYTEST_CURRENT_TEST"):  # with the latter, Ultralytics keeps its runs elsewhere
         monkeypatch.delenv(name, raising=False)
@@ -111,6 +113,6 @@ def test_the_screens_of_a_walk(walk: str, tmp_path: Path, monkeypatch: pytest.Mo
     file = HERE / f"{walk}.txt"
     commands = re.findall(r"^\$ (.*)", file.read_text("utf-8"), re.MULTILINE)
     seen = "\n".join(f"$ {command}\n{screen(command, folder)}" for command in commands)
-    if os.environ.get("YOLOMIX_WALKS") == "write":
+    if WRITE:
         file.write_text(seen, "utf-8")
     assert seen == file.read_text("utf-8")
