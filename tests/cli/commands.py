@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from tests import fresh
 
+SMALL = """
+nc: 2
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [256, 3, 2]]
+head:
+  - [[4], 1, Detect, [nc]]
+"""
+"""A model YAML with a layer of every stride up to 32, of which a plan is made in a moment."""
 TINY = ("imgsz=64", "workers=0", "plots=False", "device=cpu")
 
 

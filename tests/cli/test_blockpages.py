@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.brought import Write, write  # noqa: F401
+from tests.cli.commands import SMALL
 from yolomix.cli import DONE, FAILED, blockpages, main
 from yolomix.host.survey import survey
 from yolomix.nn.registry import BLOCKS, find
@@ -43,19 +44,6 @@ def test_the_row_builds(name):
     head = [[[1], 1, "Detect", ["nc"]]]
     model = {"nc": 2, "backbone": [[-1, 1, "Conv", [256, 3, 2]], row], "head": head}
     assert [layer.module for layer in survey(model)] == ["Conv", name, "Detect"]
-
-
-SMALL = """
-nc: 2
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [256, 3, 2]]
-head:
-  - [[4], 1, Detect, [nc]]
-"""
 
 
 @pytest.mark.parametrize("name", OURS)

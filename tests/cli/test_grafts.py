@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cli.commands import SMALL
 from yolomix.cli import DONE, FAILED, USAGE, main
 from yolomix.host import weights
 
@@ -18,6 +19,12 @@ V8 = "model=yolov8n.yaml"
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     return weights.write(weights.from_yaml("yolov8n.yaml"), tmp_path_factory.mktemp("stock") / "stock.pt")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path / "small.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +63,12 @@ def test_a_graft_is_written_and_answers_for_programs(stock: Path, tensors: int, 
     assert name["steps"] == found["steps"]
 
 
-def test_arguments_by_name(stock: Path, capsys) -> None:
+def test_arguments_by_name(small: Path, capsys) -> None:
     words = ("block=VSSBlock", "at=p5", "plan=true")
-    named = answer(capsys, "graft", f"model={stock}", *words, "args=mlp=plain")
-    assert named["steps"] == answer(capsys, "graft", f"model={stock}+VSSBlock(mlp=plain)@p5", "plan=true")["steps"]
-    assert named["steps"] != answer(capsys, "graft", f"model={stock}", *words)["steps"]
+    named = answer(capsys, "graft", f"model={small}", *words, "args=mlp=plain")
+    inside = answer(capsys, "graft", f"model={small.parent}/small+VSSBlock(mlp=plain)@p5.yaml", "plan=true")
+    assert named["steps"] == inside["steps"]
+    assert named["steps"] != answer(capsys, "graft", f"model={small}", *words)["steps"]
 
 
 def test_stdout_is_the_answer_whatever_ultralytics_says(stock: Path, tmp_path: Path, capsys) -> None:
@@ -85,8 +93,8 @@ def test_edits(stock: Path, tensors: int, capsys) -> None:
 
 
 @pytest.mark.usefixtures("few_repetitions")
-def test_a_plan_for_another_size_and_timed(stock: Path, capsys) -> None:
-    words = (f"model={stock}", "block=MLLABlock", "at=p5", "plan=true", "profile=true", "imgsz=64,96")
+def test_a_plan_for_another_size_and_timed(small: Path, capsys) -> None:
+    words = (f"model={small}", "block=MLLABlock", "at=p5", "plan=true", "profile=true", "imgsz=64,96")
     found = answer(capsys, "graft", *words)
     assert found["imgsz"] == [64, 96]
     assert [model["flops"] for model in found["measured"]["models"]] == [cost["flops"] for cost in found["costs"]]
