@@ -46,10 +46,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what is slow, so that no worker is alone with it at the end.
-
-    It compiles kernels for other processors, so the two workers do not begin with compiling the same ones, either.
-    """
+    """Begin with what is slow, so that no worker is alone with it at the end."""
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
