@@ -28,8 +28,8 @@ make faults MINUTES=30 KINDS="yamls names"
 ```
 
 Every kind gets a share of the time. A failing case is kept under `.faults/` and printed as the command that runs it
-again. `make test` tries two cases of every kind, on the newest and on the oldest Ultralytics. With `YOLOMIX_TEST_FULL=1`
-it tries a larger fixed part, and checks that it finds every fault that is planted for a kind.
+again. `make test` tries two cases of every kind, on the newest and on the oldest Ultralytics. With
+`YOLOMIX_TEST_FULL=1` it tries a larger fixed part, and checks that it finds every fault that is planted for a kind.
 
 ## The largest run of each kind
 
