@@ -9,11 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
 from yolomix.hooks import exports
 from yolomix.host import tools
+from yolomix.ops import tracing
 
 ALIASES = {"xml": "openvino"}  # Ultralytics has trt, mlmodel and others
 MODEL = SimpleNamespace(yaml={"yaml_file": "a.yaml"}, pt_path="a.pt")
@@ -81,6 +83,25 @@ def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way(format
     assert export(format=format) == "a_openvino_model"
     assert written() == {"a.onnx": "whole", str(Path("a_openvino_model/a.xml")): "whole"}
     assert len([*Path().iterdir()]) == 2
+
+
+class Asking(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + float(tracing.can_sort())
+
+
+class Recording(Exporter):
+    def __call__(self, model):
+        self.graph = torch.jit.trace(Asking(), torch.zeros(1), check_trace=False)
+        return "a"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(("format", "sorts"), [("ncnn", 0), ("paddle", 0), ("torchscript", 1), ("coreml", 1)])
+def test_graphs_for_runtimes_that_cannot_sort_are_recorded_so(format, sorts):
+    exporter = Recording(format=format)
+    exports.export(Recording.__call__, exporter, MODEL)
+    assert exporter.graph(torch.zeros(1)) == sorts
 
 
 def test_the_log_has_the_final_name_and_the_command_that_verifies_unless_who_exports_does_it():

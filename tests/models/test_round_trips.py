@@ -17,6 +17,7 @@ CASES = [
     ("ncnn", "MLLAttention", ""),
     ("ncnn", "VSSBlock", "32"),
     ("ncnn", "ZeroGate", "MLLAttention"),
+    ("ncnn", "ASSG", ""),
     ("mnn", "MLLAttention", ""),
     ("mnn", "HaloAttention", "2, 1, 8, 2"),
     ("mnn", "VSSBlock", "32"),

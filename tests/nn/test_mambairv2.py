@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from tests import golden
 from yolomix.nn.mambairv2 import ASSG, ASSGroup
+from yolomix.nn.mambairv2_counting import chosen, permutation
 from yolomix.nn.mambairv2_parts import ConvFFN, GatedMLP, WindowAttention, closed_pairs, relative_positions
 from yolomix.nn.mambairv2_scan import ASSM, SelectiveScan, semantic_order
+from yolomix.ops.tracing import without_sort
 
 CPU = torch.device("cpu")
 
@@ -254,6 +256,30 @@ def test_order_and_its_inverse():
     order, inverse = semantic_order(classes, 64)
     assert torch.equal(order, classes.argsort(dim=1, stable=True))
     assert torch.equal(order.gather(1, inverse), torch.arange(1600).expand(3, -1))
+
+
+def test_counting_sorts_as_sorting_does():
+    logits = torch.randn(3, 41, 7)
+    logits[0, 0], logits[1, 3, :4], logits[2, 5, 2] = 1.0, 5.0, 1e30  # ties, of which the first counts
+    logits[2, 6, :2] = torch.tensor([3.0, 3.0000002])
+    classes, tokens = chosen(logits), torch.randn(3, 41, 5)
+    assert torch.equal(classes, nn.functional.one_hot(logits.argmax(-1), 7).float())
+    order, inverse = semantic_order(logits.argmax(-1), 7)
+    matrix = permutation(classes)
+    assert torch.equal(matrix @ tokens, tokens.gather(1, order[..., None].expand(-1, -1, 5)))
+    assert torch.equal(matrix.mT @ tokens, tokens.gather(1, inverse[..., None].expand(-1, -1, 5)))
+
+
+@pytest.mark.parametrize("raster_prompt", [False, True])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_graph_without_sort_gives_what_the_layer_gives(raster_prompt):
+    layer, x = made(raster_prompt=raster_prompt).eval(), torch.randn(2, 12, 5, 6)
+    nn.init.normal_(layer.assm.route[2].weight)
+    with without_sort(), torch.no_grad():
+        graph = torch.jit.trace(layer, x, check_trace=False)
+        torch.testing.assert_close(graph(x), layer(x))
+    kinds = {node.kind() for node in graph.inlined_graph.nodes()}
+    assert not kinds & {"aten::argmax", "aten::argsort", "aten::scatter", "aten::index_select", "aten::embedding"}
 
 
 def test_tokens_of_one_class_keep_their_order():

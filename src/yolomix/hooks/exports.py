@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from ultralytics.engine import exporter as exporters
 
 from yolomix import files
 from yolomix.host import tools
+from yolomix.ops import tracing
+
+UNSORTED = ("ncnn", "paddle")  # formats whose converters have neither a sort nor a scatter
 
 _verifies: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_verifies", default=False)
 
@@ -28,7 +31,8 @@ def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any)
     """
     check(exporter)
     model = args[0] if args else kwargs["model"]
-    with _Aside(exporter):
+    recorded = tracing.without_sort() if _format(exporter) in UNSORTED else nullcontext()
+    with _Aside(exporter), recorded:
         written = native(exporter, *args, **kwargs)
     if not _verifies.get():
         rows = getattr(model, "yaml", None) or {}
@@ -49,7 +53,7 @@ def verifying() -> Iterator[None]:
 
 def check(exporter: Any) -> None:
     """Refuse what would fail late, in the middle of a log, or be left out without an error."""
-    form = str(exporter.args.format).lower()
+    form = _format(exporter)
     if not utils.AUTOINSTALL and (refusal := tools.refusal(form)):
         raise (ModuleNotFoundError if "is not installed" in refusal else ValueError)(refusal)
     table = exporters.export_formats()
@@ -60,6 +64,10 @@ def check(exporter: Any) -> None:
         if getattr(exporter.args, name, None) and name not in taken[form]:
             have = [one for one, arguments in taken.items() if name in arguments]
             raise ValueError(f"format={form} has no {name}=True; formats that have it: {', '.join(have)}")
+
+
+def _format(exporter: Any) -> str:
+    return str(exporter.args.format).lower()
 
 
 class _Aside(ExitStack):

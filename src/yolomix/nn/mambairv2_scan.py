@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from yolomix.nn.common import inverse_softplus
 from yolomix.nn.layers import called, lines, normed
+from yolomix.nn.mambairv2_counting import chosen, permutation
 from yolomix.ops.precision import accum_dtype, full_precision
 from yolomix.ops.selective_scan import selective_scan
-from yolomix.ops.tracing import exporting, into_a_file
+from yolomix.ops.tracing import can_sort, exporting, into_a_file
 
 EXACT_IN_FLOAT32 = 1 << 24  # every whole number up to it is one
 
@@ -136,7 +137,11 @@ class ASSM(nn.Module):
         y = y.permute(0, 2, 3, 1).flatten(1, 2)  # (B, L, E)
         with full_precision(x):
             classes, prompt = self.prompts(x.flatten(1, 2), token)
-            order, inverse = semantic_order(classes, self.num_tokens)
+            if can_sort():
+                order, inverse = semantic_order(classes, self.num_tokens)
+            else:
+                order = permutation(classes)
+                inverse = order.transpose(1, 2)
             if not self.raster_prompt:
                 prompt = _reordered(prompt, order)
             z = self.selectiveScan(_reordered(y, order), prompt)  # (B, L, E)
@@ -147,7 +152,8 @@ class ASSM(nn.Module):
         """The class of every token and its prompt, (B, L, C) and (r, N) -> (B, L) and (B, L, N).
 
         A prompt is the line of its class in the table, exactly. Its gradient reaches the routing as if it were the
-        mean of all lines, weighted by the probabilities of their classes (straight-through estimator).
+        mean of all lines, weighted by the probabilities of their classes (straight-through estimator). In a graph for
+        a runtime that cannot sort, a class is a line of zeros and a one, (B, L, T).
 
         >>> classes, prompt = ASSM(12, d_state=4).prompts(torch.zeros(1, 35, 12), torch.zeros(32, 4))
         >>> classes.shape, prompt.shape
@@ -156,6 +162,9 @@ class ASSM(nn.Module):
         accum = accum_dtype(x.dtype)
         logits = self.noisy(called(self.route, x, accum))  # (B, L, T)
         table = lines(self.embeddingB, PromptTable, self.num_tokens, x.device).to(accum) @ token.to(accum)  # (T, N)
+        if not can_sort():
+            classes = chosen(logits)
+            return classes, classes @ table
         classes = logits.argmax(dim=-1)
         prompt = F.embedding(classes, table)
         # A graph for elsewhere is the same with gradients on and off: exporters record it twice and compare.
@@ -197,7 +206,9 @@ def semantic_order(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 def _reordered(x: Tensor, order: Tensor) -> Tensor:
-    """The tokens of each sequence in a given order: (B, L, E), (B, L) -> (B, L, E)."""
+    """The tokens of each sequence in a given order, (B, L) or a matrix (B, L, L): (B, L, E) -> (B, L, E)."""
+    if order.dim() == 3:
+        return order @ x
     B, L = order.shape
     start = torch.arange(B, device=order.device)[:, None] * L  # of each sequence in the flattened tokens
     return x.flatten(0, 1).index_select(0, (order + start).flatten()).view(B, L, -1)

@@ -5,13 +5,17 @@ There are four recorders: ``torch.compile``, ``torch.export``, the ONNX exporter
 
 from __future__ import annotations
 
+import contextvars
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+_sorting: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_sorting", default=True)
 
 
 def constant_in_graphs(function: Function) -> Function:
@@ -72,6 +76,31 @@ def exported_into_onnx() -> bool:
     """
     # PyTorch has no way to record a node of another domain before 2.8.
     return torch.onnx.is_in_onnx_export() and _into_a_program() and hasattr(torch.onnx, "ops")
+
+
+@contextmanager
+def without_sort() -> Iterator[None]:
+    """Graphs that are recorded inside the block are for a runtime that neither sorts nor indexes by what it computed.
+
+    >>> with without_sort():
+    ...     can_sort()  # no graph is recorded
+    True
+    """
+    token = _sorting.set(False)
+    try:
+        yield
+    finally:
+        _sorting.reset(token)
+
+
+@constant_in_graphs
+def can_sort() -> bool:
+    """Whether what computes, here or where a graph is recorded for, sorts and indexes by what it computed.
+
+    >>> can_sort()
+    True
+    """
+    return _sorting.get() or not into_a_file()
 
 
 def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:

@@ -85,7 +85,7 @@ def _lines(length: int, block: int, halo: int, like: Tensor) -> Tensor:
 def _outside(length: int, block: int, halo: int, like: Tensor) -> Tensor:
     """Which rows or columns of each window are outside the map, (n, w)."""
     lines = _lines(length, block, halo, like)
-    return (lines < 0) | (lines >= length)
+    return ~((lines >= 0) & (lines < length))  # no `|`, which Core ML's converter lacks
 
 
 def _for_every_head(closed: Tensor, num_heads: int) -> Tensor:
