@@ -169,6 +169,10 @@ def test_a_stranger_among_onnx_files_says_nothing_about_itself(tmp_path, monkeyp
 def test_a_format_without_its_tool_and_one_that_declares_another_pytorch(monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
     assert tools.refusal("openvino") == "format=openvino: openvino is not installed: pip install 'yolomix[export]'"
+    assert tools.refusal("litert") == (
+        "format=litert: litert_torch, ai_edge_litert are not installed: "
+        "pip install 'litert-torch>=0.10.0' 'ai-edge-litert>=2.3.0'"
+    )
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(tools.importlib.metadata, "requires", lambda name: ["torch<1.0", "numpy; extra == 'x'"])
     assert tools.refusal("litert").startswith(
@@ -176,3 +180,15 @@ def test_a_format_without_its_tool_and_one_that_declares_another_pytorch(monkeyp
     )
     assert tools.refusal("torchscript") is None
     assert verifying.tools is tools
+
+
+def test_a_format_whose_tool_is_of_another_version(monkeypatch):
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(tools.importlib.metadata, "requires", lambda name: [])
+    monkeypatch.setattr(tools.importlib.metadata, "version", {"coremltools": "9.0", "numpy": "2.4.6"}.__getitem__)
+    assert tools.refusal("coreml") == (
+        "format=coreml needs numpy<=2.3.5, and this is 2.4.6: pip install 'numpy<=2.3.5', "
+        "in an environment of its own if something else needs this one"
+    )
+    monkeypatch.setattr(tools.importlib.metadata, "version", {"coremltools": "9.0", "numpy": "2.3.5"}.__getitem__)
+    assert tools.refusal("coreml") is None

@@ -26,7 +26,8 @@ def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any)
 
     Raises:
         ModuleNotFoundError: the format needs a package that is not installed.
-        ValueError: the format has none of what was asked for, or a package that it needs declares another PyTorch.
+        ValueError: the format has none of what was asked for, or a package that it needs is of another version or
+            declares another PyTorch.
         OSError: nothing can be written.
     """
     check(exporter)
@@ -55,7 +56,7 @@ def check(exporter: Any) -> None:
     """Refuse what would fail late, in the middle of a log, or be left out without an error."""
     form = _format(exporter)
     if not utils.AUTOINSTALL and (refusal := tools.refusal(form)):
-        raise (ModuleNotFoundError if "is not installed" in refusal else ValueError)(refusal)
+        raise (ModuleNotFoundError if "not installed" in refusal else ValueError)(refusal)
     table = exporters.export_formats()
     taken = dict(zip(table["Argument"], table.get("Arguments", ()), strict=False))
     if form not in taken:  # an alias, or Ultralytics 8.3.0, which has no such table

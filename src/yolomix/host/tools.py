@@ -1,4 +1,4 @@
-"""Packages that write and open exported files: which of them are missing, or declare another PyTorch."""
+"""Packages that write and open exported files: which are missing, do not fit, or declare another PyTorch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 
 from torch import __version__ as torch_version
 
-# What each format needs to be written, and what opens it, by module; in the words of pip. The versions are the oldest
-# that Ultralytics 8.4 takes. Formats that are not here Ultralytics itself checks.
+# What each format needs to be written, and what opens it, by module; in the words of pip. The versions are those that
+# Ultralytics 8.4 takes. Formats that are not here Ultralytics itself checks.
 WRITERS = {
     "onnx": ("onnx",),
     "openvino": ("openvino",),
     "engine": ("onnx", "tensorrt"),
-    "coreml": ("coremltools",),
+    "coreml": ("coremltools", "numpy"),
     "saved_model": ("tensorflow", "onnx2tf"),
     "pb": ("tensorflow", "onnx2tf"),
     "edgetpu": ("tensorflow", "onnx2tf"),
     "litert": ("litert_torch", "ai_edge_litert"),
-    "paddle": ("paddle", "x2paddle"),
+    "paddle": ("paddle", "x2paddle", "six"),  # the second imports the third and does not declare it
     "mnn": ("MNN", "aliyun"),  # without the second, importing its converter installs it with whatever pip is found
     "ncnn": ("ncnn", "pnnx"),
     "executorch": ("executorch",),
@@ -32,26 +32,30 @@ PIP = {
     "executorch": "executorch>=1.0.0",
     "litert_torch": "litert-torch>=0.10.0",
     "ncnn": "ncnn",
+    "numpy": "numpy<=2.3.5",  # coremltools 9.0 fails with newer ones and does not declare it
     "onnx": "yolomix[export]",
     "onnx2tf": "onnx2tf>=1.26.3",
     "onnxruntime": "yolomix[export]",
     "openvino": "yolomix[export]",
-    "paddle": "paddlepaddle>=3.0.0",
-    "pnnx": "pnnx",
+    "paddle": "paddlepaddle>=3.0.0,<3.3.0",
+    "pnnx": "pnnx<20260704",  # whose files crash ncnn
     "tensorflow": "tensorflow>=2.0.0",
     "tensorrt": "tensorrt>=7.0.0",
     "x2paddle": "x2paddle",
 }
 
 
-def missing(module: str) -> str:
-    """What to type when a module is not there.
+def missing(*modules: str) -> str:
+    """What to type when modules are not there.
 
     >>> missing("openvino.runtime")
     "openvino is not installed: pip install 'yolomix[export]'"
+    >>> missing("ncnn", "x2paddle")
+    "ncnn, x2paddle are not installed: pip install 'ncnn' 'x2paddle'"
     """
-    name = module.partition(".")[0]
-    return f"{name} is not installed: pip install '{PIP.get(name, name)}'"
+    names = [module.partition(".")[0] for module in modules]
+    packages = " ".join(f"'{PIP.get(name, name)}'" for name in names)
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed: pip install {packages}"
 
 
 def refusal(form: str) -> str | None:
@@ -63,16 +67,40 @@ def refusal(form: str) -> str | None:
     Args:
         form: what ``format=`` says.
     """
-    for module in WRITERS.get(form, ()):
-        if importlib.util.find_spec(module) is None:
-            return f"format={form}: {missing(module)}"
-        if (wanted := another_pytorch(PIP[module])) is not None:
-            package = re.split("[<>=]", PIP[module])[0]
+    needed = WRITERS.get(form, ())
+    lacking = [module for module in needed if importlib.util.find_spec(module) is None]
+    if lacking:
+        return f"format={form}: {missing(*lacking)}"
+    for module in needed:
+        requirement = PIP.get(module, module)
+        if (here := another_version(requirement)) is not None:
+            return (
+                f"format={form} needs {requirement}, and this is {here}: pip install '{requirement}', "
+                "in an environment of its own if something else needs this one"
+            )
+        if (wanted := another_pytorch(requirement)) is not None:
+            package = re.split("[<>=]", requirement)[0]
             return (
                 f"format={form} needs {package}, which declares torch{wanted}, and this is torch {torch_version}: "
                 "export in an environment of its own that has such a PyTorch; checkpoints open there as well"
             )
     return None
+
+
+def another_version(requirement: str) -> str | None:
+    """The version of a package that is installed, if a requirement has another one.
+
+    >>> another_version("torch>=2"), another_version("torch<2").startswith("2.")
+    (None, True)
+    """
+    from packaging.requirements import Requirement  # matplotlib needs it, and Ultralytics that
+
+    wanted = Requirement(requirement)
+    try:
+        here = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:  # a module by another package
+        return None
+    return None if wanted.specifier.contains(here, prereleases=True) else here
 
 
 def another_pytorch(requirement: str) -> str | None:
@@ -81,7 +109,7 @@ def another_pytorch(requirement: str) -> str | None:
     >>> another_pytorch("onnx>=1.16") is None
     True
     """
-    from packaging.requirements import Requirement  # matplotlib needs it, and Ultralytics that
+    from packaging.requirements import Requirement
 
     try:
         declared = importlib.metadata.requires(Requirement(requirement).name) or []
