@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import export, table, zoo
+from benchmarks import formats as matrix
 from yolomix.models import Model
 from yolomix.profiling.values import giga, millions
 
@@ -15,6 +16,7 @@ README, MODELS, EXPORT = ROOT / "README.md", ROOT / "docs" / "models.md", ROOT /
 MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
 EXPORTS = table.RESULTS / "export-amd-epyc-zen3-avx2-1thread.csv"
+FORMATS = table.RESULTS / "formats-amd-epyc-zen3-avx2-2threads.csv"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
     ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
@@ -118,6 +120,43 @@ def exports() -> str:
     )
 
 
+def formats() -> str:
+    """Which models convert to which formats, and agree there."""
+    rows = {(row["model"], row["format"]): row for row in matrix.read(FORMATS)}
+    forms = [form for form in matrix.PACKAGES if any(known == form for _, known in rows)]
+    lines = [f"| model | {' | '.join(forms)} |", f"|---|{'---|' * len(forms)}"]
+    for model in matrix.MODELS:
+        if any(known == model for known, _ in rows):
+            cells = " | ".join(_cell(rows.get((model, form))) for form in forms)
+            lines.append(f"| `{model.removesuffix('.yaml')}` | {cells} |")
+    here = next(iter(rows.values()))
+    used = dict.fromkeys(row["packages"] for row in rows.values())
+    return "\n".join(
+        [
+            f"Random weights, images of {here['imgsz']} pixels. A file that agrees has boxes at most so far from those",
+            "of PyTorch in float64, as a part of the side. An empty cell was not tried.",
+            *(f"{packages};" for packages in used),
+            f"PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}, {here['date']}:",
+            "`python -m benchmarks.formats`.",
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _cell(row: dict[str, str] | None) -> str:
+    """What became of a model in a format, in a few words."""
+    if row is None:
+        return ""
+    if row["agrees"] == "True":
+        return f"agrees, {row['boxes']}"
+    if row["agrees"] == "False":
+        return f"differs: {row['reason']}"
+    before = "converts" if row["converts"] == "True" else "no"
+    return f"{before}; {row['reason'].partition(':')[0] if before == 'converts' else row['reason']}"
+
+
 def _scales(model: Model, rows: zoo.Rows) -> list[str]:
     lines = [
         "| name | parameters | GFLOPs | of them scans | stock model | parameters | GFLOPs | ms | stock ms | ratio |",
@@ -158,6 +197,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "models": (README, models),
     "scales": (MODELS, scales),
     "exports": (EXPORT, exports),
+    "formats": (EXPORT, formats),
 }
 
 
