@@ -97,7 +97,7 @@ class Recording(Exporter):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize(("format", "sorts"), [("ncnn", 0), ("paddle", 0), ("torchscript", 1), ("coreml", 1)])
+@pytest.mark.parametrize(("format", "sorts"), [("ncnn", 0), ("litert", 0), ("torchscript", 1), ("coreml", 1)])
 def test_graphs_for_runtimes_that_cannot_sort_are_recorded_so(format, sorts):
     exporter = Recording(format=format)
     exports.export(Recording.__call__, exporter, MODEL)

@@ -282,6 +282,16 @@ def test_a_graph_without_sort_gives_what_the_layer_gives(raster_prompt):
     assert not kinds & {"aten::argmax", "aten::argsort", "aten::scatter", "aten::index_select", "aten::embedding"}
 
 
+def test_a_program_without_sort_gives_what_the_layer_gives():
+    layer, x = made().eval(), torch.randn(1, 12, 5, 6)
+    nn.init.normal_(layer.assm.route[2].weight)
+    with without_sort(), torch.no_grad():
+        program = torch.export.export(layer, (x,))
+        torch.testing.assert_close(program.module()(x), layer(x))
+    kinds = {str(node.target) for node in program.graph.nodes}
+    assert not any("sort" in kind or "scatter" in kind for kind in kinds), kinds
+
+
 def test_tokens_of_one_class_keep_their_order():
     """The scan is causal. With an unstable sort, ties change the output from machine to machine."""
     assm, token = made().assm, torch.zeros(3, 4)

@@ -16,7 +16,9 @@ from yolomix import files
 from yolomix.host import tools
 from yolomix.ops import tracing
 
-UNSORTED = ("ncnn", "paddle")  # formats whose converters have neither a sort nor a scatter
+# Formats whose graphs must not sort: ncnn and x2paddle have neither a sort nor a scatter, and litert-torch 0.10 makes
+# an invalid one of a sort, whose indices are 64 bits wide.
+UNSORTED = ("ncnn", "paddle", "litert")
 
 _verifies: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_verifies", default=False)
 

@@ -100,7 +100,7 @@ def can_sort() -> bool:
     >>> can_sort()
     True
     """
-    return _sorting.get() or not into_a_file()
+    return _sorting.get() or not exporting()
 
 
 def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:
