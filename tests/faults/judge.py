@@ -16,7 +16,8 @@ assert _SPEC is not None
 SOURCE = str(Path(str(_SPEC.origin)).parent)
 # What a file of a stranger must never bring about. Python tells an audit hook of each before it happens.
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn")
-ASKS = ("xpu-smi", "nvidia-smi", "file", "fc-list")  # PyTorch, Python and matplotlib ask these what the machine has
+# PyTorch, Python, matplotlib and, in Ultralytics 8.3.0 until it keeps the answer, py-cpuinfo ask what the machine has.
+ASKS = ("xpu-smi", "nvidia-smi", "file", "fc-list", "uname", "cpuinfo.py")
 CONNECTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
 
 
@@ -49,12 +50,20 @@ def watch() -> list[str]:
     seen: list[str] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        asks = event == "subprocess.Popen" and args[0] in ASKS
-        if (event in STARTS or event in CONNECTS) and not asks:
+        if event == "subprocess.Popen" and _program(*args[:2]) in ASKS:
+            return
+        if event in STARTS or event in CONNECTS:
             seen.append(f"{event} {args!r}"[:300])
 
     sys.addaudithook(hook)
     return seen
+
+
+def _program(executable: Any, words: Any) -> str:
+    """The name of what is started: of the script, where that is Python."""
+    if executable == sys.executable and len(words) > 1:
+        return Path(str(words[1])).name
+    return str(executable)
 
 
 def threads() -> int:
