@@ -135,11 +135,6 @@ FORMULAS = {**flop_registry, torch.ops.aten.convolution_backward: _convolution_b
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up, per module that is being called, what every operator of PyTorch takes."""
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: else PyTorch 2.8 and newer import its compiler, for seconds, to keep it from compiling this."""
-        return False
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: defaultdict[str, Operations] = defaultdict(Operations)
