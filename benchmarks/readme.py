@@ -130,13 +130,12 @@ def formats() -> str:
             cells = " | ".join(_cell(rows.get((model, form))) for form in forms)
             lines.append(f"| `{model.removesuffix('.yaml')}` | {cells} |")
     here = next(iter(rows.values()))
-    used = dict.fromkeys(row["packages"] for row in rows.values())
+    used = dict.fromkeys(row["packages"] for row in rows.values() if row["format"] != "torchscript")  # PyTorch itself
     return "\n".join(
         [
             f"Random weights, images of {here['imgsz']} pixels. A file that agrees has boxes at most so far from those",
-            "of PyTorch in float64, as a part of the side. An empty cell was not tried.",
-            *(f"{packages};" for packages in used),
-            f"PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}, {here['date']}:",
+            "of PyTorch in float64, as a part of the side, or scores, where a model has no boxes. An empty cell was not",
+            f"tried. {', '.join(used)}, PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}:",
             "`python -m benchmarks.formats`.",
             "",
             *lines,
@@ -150,7 +149,7 @@ def _cell(row: dict[str, str] | None) -> str:
     if row is None:
         return ""
     if row["agrees"] == "True":
-        return f"agrees, {row['boxes']}"
+        return f"agrees, {row['boxes'] or row['scores']}"
     if row["agrees"] == "False":
         return f"differs: {row['reason']}"
     before = "converts" if row["converts"] == "True" else "no"
