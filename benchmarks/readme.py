@@ -130,7 +130,7 @@ def formats() -> str:
             cells = " | ".join(_cell(rows.get((model, form))) for form in forms)
             lines.append(f"| `{model.removesuffix('.yaml')}` | {cells} |")
     here = next(iter(rows.values()))
-    used = dict.fromkeys(row["packages"] for row in rows.values() if row["format"] != "torchscript")  # PyTorch itself
+    used = dict.fromkeys(row["packages"] for (_, form), row in rows.items() if form != "torchscript")
     return "\n".join(
         [
             f"Random weights, images of {here['imgsz']} pixels. A file that agrees has boxes at most so far from those",
