@@ -134,8 +134,8 @@ def formats() -> str:
     return "\n".join(
         [
             f"Random weights, images of {here['imgsz']} pixels. A file that agrees has boxes at most so far from those",
-            "of PyTorch in float64, as a part of the side, or scores, where a model has no boxes. An empty cell was not",
-            f"tried. {', '.join(used)}, PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}:",
+            "of PyTorch in float64, as a part of the side, or scores, where a model has no boxes. An empty cell was",
+            f"not tried. {', '.join(used)}, PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}:",
             "`python -m benchmarks.formats`.",
             "",
             *lines,
