@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+import onnxslim
 import openvino
 import pytest
 import torch
@@ -112,6 +113,19 @@ def test_an_onnx_file_of_one_size(scanning, simplify, monkeypatch):
     assert {one.domain for one in model.opset_import} | {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     assert [node.op_type for node in model.graph.node].count("Scan") == 1
     assert_equal(file, scanning, 1, 3, 64, 64)
+
+
+def test_a_simplifier_that_fails_is_told_and_the_file_is_right(scanning, monkeypatch):
+    told = []
+
+    def fails(model, *args):
+        model.graph.ClearField("node")
+        raise RuntimeError("no such pattern")
+
+    monkeypatch.setattr(onnxslim, "slim", fails)
+    monkeypatch.setattr(exporting.LOGGER, "warning", told.append)
+    assert_equal(export(scanning, "onnx"), scanning, 1, 3, 64, 64)
+    assert "yolomix: onnxslim failed, and the graph stays as it was recorded: no such pattern" in told
 
 
 @full

@@ -7,6 +7,7 @@ target's form. They unroll a scan, so they hold one length of sequence: a file o
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import io
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from ultralytics.utils import LOGGER
 
 from yolomix import files
 from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
@@ -172,11 +174,17 @@ def _taken_over() -> Iterator[Callable[[Any], Any] | None]:
 
 
 def _simplified(slim: Callable[[Any], Any], model: Any) -> Any:
-    """A graph after as many rounds as are worth it: the first two remove what ten do but for a twentieth."""
+    """A graph after as many rounds as are worth it: the first two remove what ten do but for a twentieth.
+
+    Where they fail it stays as it was recorded, which Ultralytics holds with a failure, too.
+    """
     rounds = os.environ.get("ONNXSLIM_MAX_ITER")
     os.environ["ONNXSLIM_MAX_ITER"] = rounds or ROUNDS
     try:
-        return slim(model)
+        return slim(copy.deepcopy(model))  # it changes what it is given
+    except Exception as error:  # noqa: BLE001, whatever it raises, the graph is right without it
+        LOGGER.warning(f"yolomix: onnxslim failed, and the graph stays as it was recorded: {error}")
+        return model
     finally:
         if rounds is None:
             del os.environ["ONNXSLIM_MAX_ITER"]

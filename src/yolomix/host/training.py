@@ -145,6 +145,7 @@ class _Resumable(trainers.BaseTrainer):
 
     @accumulate.setter
     def accumulate(self, value: int) -> None:
+        """What Ultralytics works out in every iteration."""
         self._accumulate = value
 
     def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
@@ -233,6 +234,7 @@ class _Warned(logging.Handler):
         LOGGER.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the sentence of a record, if it has one."""
         found = SENTENCE.search(record.getMessage())  # a formatter may have put a sign in front
         if found is not None:
             self.text = found[0]

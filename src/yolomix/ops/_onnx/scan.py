@@ -18,8 +18,8 @@ from onnx import GraphProto, ValueInfoProto, helper
 from yolomix.ops._onnx.graph import Graph, Size
 from yolomix.ops._onnx.lower import Call
 
-# Time steps of an iteration, by target. 1, 2, 4, 8 and 16 were measured, on one thread, for 64 to 512 channels at 160
-# to 20 px and N of 16. ONNX Runtime 1.31: within a sixth of each other, and 1 is the smallest graph; neither inputs
+# Time steps of an iteration, by target. 1, 2, 4, 8 and 16 were measured, on one thread, for 64 and 256 channels at 160
+# and 40 px and N of 16. ONNX Runtime 1.31: within a sixth of each other, and 1 is the smallest graph; neither inputs
 # that are taken apart before the loop nor B v as a MatMul made it faster. OpenVINO 2026.4.1: 8 takes half to three
 # quarters of the time of 1, and 16 no less.
 STEPS = {"onnx": 1, "openvino": 8}
