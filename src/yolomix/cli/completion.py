@@ -29,7 +29,8 @@ from yolomix.cli.arguments import (
     Kind,
 )
 from yolomix.cli.request import FLAGS, IMPORT
-from yolomix.cli.verbs import VERBS, Verb
+from yolomix.cli.verb import Verb
+from yolomix.cli.verbs import VERBS
 from yolomix.host import declared
 
 ASKED = "__complete"  # the first word of a script's question

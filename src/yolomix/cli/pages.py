@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from yolomix.cli.answer import Answer, Table, paragraph
 from yolomix.cli.arguments import Argument
-from yolomix.cli.verbs import ULTRALYTICS_ARGUMENTS, VERBS, Verb
+from yolomix.cli.verb import Verb
+from yolomix.cli.verbs import ULTRALYTICS_ARGUMENTS, VERBS
 
 GROUPS = {
     "Begin": ("demo", "completion"),

@@ -11,7 +11,7 @@ from typing import Any
 from yolomix.cli.answer import Answer
 from yolomix.cli.arguments import SWITCH
 from yolomix.cli.request import UsageError
-from yolomix.cli.verbs import Verb
+from yolomix.cli.verb import Verb
 from yolomix.host import names, offline
 from yolomix.host.names import Kind
 from yolomix.host.streams import children_to_stderr
