@@ -127,6 +127,15 @@ def test_an_export_that_differs_raises_with_what_was_found(model, monkeypatch):
     assert model.export(format="onnx", verify=False) == "a.onnx"
 
 
+def test_a_runtime_that_hangs_ends_with_who_asked():
+    """A caller that was killed closes the pipe, and nothing more."""
+    hangs = "import time; from yolomix.verifying import child; child._open = lambda *_: time.sleep(600); child.main()"
+    with subprocess.Popen([sys.executable, "-c", hangs], stdin=subprocess.PIPE, text=True) as process:
+        process.stdin.write('{"file": "a.onnx", "device": "cpu", "threads": 1}\n')
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
 CONTENTS = Contents("detect", {0: "0", 1: "1"}, (64, 64))
 
 

@@ -3,7 +3,7 @@
 On stdin is a line of JSON for every request, on stdout one for every answer; what a runtime prints goes to stderr. The
 first request says what to open, ``{"file": ..., "device": ..., "threads": ...}``. In the others ``do`` is ``run`` or
 ``evaluate``, ``given`` a pickle of what it takes, and ``out`` where a pickle of the result goes. The process ends with
-its stdin.
+its stdin, also while a runtime hangs: whoever asked may have been killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import importlib.metadata
 import json
 import os
 import pickle
+import queue
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,12 +35,20 @@ RUNTIMES = {
 
 def main() -> int:
     """Answer requests until stdin ends."""
+    requests = queue.SimpleQueue[Answer]()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        for answer in _answers(map(json.loads, sys.stdin)):
+        for answer in _answers(iter(requests.get, None)):
             answers.write(json.dumps(answer, default=str) + "\n")
             answers.flush()
     return 0
+
+
+def _listen(requests: queue.SimpleQueue[Answer]) -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)
 
 
 def _answers(requests: Iterator[Answer]) -> Iterator[Answer]:
