@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import export, table, zoo
 from benchmarks import formats as matrix
 from yolomix.models import Model
-from yolomix.profiling.values import giga, millions
+from yolomix.profiling.units import giga, millions
 
 ROOT = Path(__file__).parents[1]
 README, MODELS, EXPORT = ROOT / "README.md", ROOT / "docs" / "models.md", ROOT / "docs" / "export.md"

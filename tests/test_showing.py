@@ -17,8 +17,9 @@ from tests.tiny import description
 from yolomix import ops
 from yolomix.planning import EditedModel
 from yolomix.profiling.latency import Latency
+from yolomix.profiling.layer import Layer
 from yolomix.profiling.operations import Operations
-from yolomix.profiling.values import Layer, ModelProfile, Profile
+from yolomix.profiling.values import ModelProfile, Profile
 from yolomix.showing import LENGTH, Shown
 from yolomix.studying import plan as studies
 from yolomix.studying.planning import StudyPlan

@@ -16,7 +16,8 @@ from yolomix._version import __version__
 from yolomix.host import names, weights
 from yolomix.profiling import measuring
 from yolomix.profiling.costs import Cost, cost_of
-from yolomix.profiling.values import Profile, giga
+from yolomix.profiling.units import giga
+from yolomix.profiling.values import Profile
 from yolomix.showing import Shown
 from yolomix.surgery import yamlfile
 from yolomix.surgery.graph import Graph, Layer

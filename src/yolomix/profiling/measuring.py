@@ -19,9 +19,10 @@ from yolomix.host.survey import image_size
 from yolomix.profiling import memory
 from yolomix.profiling.costs import Counts, counts_of, parameters
 from yolomix.profiling.latency import Latency, graphed, measured
+from yolomix.profiling.layer import Layer
 from yolomix.profiling.layers import Seen, tensors, watched
 from yolomix.profiling.operations import Operations
-from yolomix.profiling.values import BUSY, NOT_FINITE, Layer, ModelProfile, Profile
+from yolomix.profiling.values import BUSY, NOT_FINITE, ModelProfile, Profile
 from yolomix.records import Conditions
 
 PASSES = 10  # of a model whose layers are timed

@@ -1,13 +1,14 @@
-"""The numbers of a profile: of models, of their layers, as plain values and as tables."""
+"""The numbers of a profile: of models, as plain values and as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from yolomix.profiling.latency import Latency
+from yolomix.profiling.layer import Layer, layer_rows
 from yolomix.profiling.operations import Operations
+from yolomix.profiling.units import giga, millions
 from yolomix.records import Conditions
 from yolomix.showing import Shown
 from yolomix.surgery.table import table
@@ -15,66 +16,10 @@ from yolomix.surgery.table import table
 NOT_FINITE = "not timed: its outputs hold NaN or infinity"
 BUSY = "this process did not get the processor for itself: the times are too long"
 PROTOCOL = "fused, float32, the network alone, without suppression; frequency governor unknown"
-STAGES = ("backbone", "neck", "head")
 CONVENTION = (
     "One multiply-add is two operations (half as many are MACs). Convolutions, matrix products and the recurrence of "
     "scans count; elementwise operations, normalisation, pooling and moves do not."
 )
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One module of a model.
-
-    Attributes:
-        name: where it is in the model, ``4`` or, of a module inside a layer, ``4.cv1``.
-        module: its type.
-        stage: ``backbone``, ``neck`` or ``head``.
-        shapes: of its outputs, each (B, C, H, W) or another.
-        parameters: of the model as built.
-        operations: of a forward pass of one image, of the model as built.
-        training: of a forward and a backward pass of one image; 0 where it was not asked for.
-        latency: of the fused model; None where the module is not called.
-        share: of the times of all layers, 0 to 1.
-        memory: megabytes more than before that it holds at most; None where only the whole is known, on a GPU.
-        backends: which backend ran, by operator.
-    """
-
-    name: str
-    module: str
-    stage: str
-    shapes: tuple[tuple[int, ...], ...]
-    parameters: int
-    operations: Operations
-    latency: Latency | None
-    share: float
-    memory: float | None
-    backends: Mapping[str, str]
-
-    @property
-    def depth(self) -> int:
-        """1 of a layer, 2 of a module inside one."""
-        return 2 if "." in self.name else 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        shapes = [list(shape) for shape in self.shapes]
-        return {
-            "index": int(self.name.partition(".")[0]),
-            "name": self.name,
-            "module": self.module,
-            "stage": self.stage,
-            "shape": shapes[0] if len(shapes) == 1 else shapes,
-            "parameters": self.parameters,
-            "flops": self.operations.total,
-            "scan_flops": self.operations.scan,
-            "scan_flops_papers": self.operations.scan_papers,
-            "not_counted": sorted(self.operations.not_counted),
-            "latency_ms": None if self.latency is None else self.latency.to_dict(),
-            "share": self.share,
-            "memory_mb": self.memory,
-            "backend": dict(self.backends),
-        }
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,16 +96,7 @@ class ModelProfile(Shown):
 
     def as_rows(self) -> list[tuple[str, ...]]:
         """The cells of the table of layers, with a sum per stage and one of all."""
-        rows: list[tuple[str, ...]] = [("", "module", "output", "params", "GFLOPs", "scan", "ms", "%", "MB", "backend")]
-        layers = self.layers or ()
-        for stage in STAGES:
-            of_stage = [layer for layer in layers if layer.stage == stage]
-            rows += [_row(layer) for layer in of_stage]
-            if of_stage:
-                rows.append(_sum("=", stage, [layer for layer in of_stage if layer.depth == 1]))
-        if layers:
-            rows.append(_sum("=", "all", [layer for layer in layers if layer.depth == 1]))
-        return rows
+        return layer_rows(self.layers or ())
 
     def facts(self) -> list[tuple[str, str]]:
         """Name and value of what holds for the whole model."""
@@ -261,55 +197,3 @@ class Profile(Shown):
         if len(self.models) > 1:
             parts.append(table(self.as_rows()))
         return "\n\n".join([*parts, CONVENTION])
-
-
-def giga(operations: int) -> str:
-    """Billions.
-
-    >>> giga(14_087_673_600), giga(0)
-    ('14.09', '-')
-    """
-    return f"{operations / 1e9:.2f}" if operations >= 5e6 else "-" if not operations else f"{operations / 1e9:.4f}"
-
-
-def millions(parameters: int) -> str:
-    """A number of parameters, short.
-
-    >>> millions(2_801_488), millions(464)
-    ('2.80 M', '464')
-    """
-    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else f"{parameters:,}"
-
-
-def _row(layer: Layer) -> tuple[str, ...]:
-    shapes = ["x".join(map(str, shape[1:])) for shape in layer.shapes]
-    output = shapes[0] if len(shapes) == 1 else f"{len(shapes)} tensors" if shapes else "-"
-    return (
-        layer.name if layer.depth == 1 else f" {layer.name}",
-        layer.module,
-        output,
-        millions(layer.parameters),
-        giga(layer.operations.total),
-        giga(layer.operations.scan),
-        "-" if layer.latency is None else f"{layer.latency.median:.2f}",
-        f"{100 * layer.share:.0f}",
-        "-" if layer.memory is None else f"{layer.memory:.1f}",
-        ", ".join(dict.fromkeys(layer.backends.values())),
-    )
-
-
-def _sum(name: str, stage: str, layers: Sequence[Layer]) -> tuple[str, ...]:
-    operations = sum((layer.operations for layer in layers), Operations())
-    held = [layer.memory for layer in layers if layer.memory is not None]
-    return (
-        name,
-        stage,
-        "",
-        millions(sum(layer.parameters for layer in layers)),
-        giga(operations.total),
-        giga(operations.scan),
-        f"{sum(layer.latency.median for layer in layers if layer.latency):.2f}",
-        f"{100 * sum(layer.share for layer in layers):.0f}",
-        f"{max(held):.1f}" if held else "-",
-        "",
-    )

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from yolomix import files
-from yolomix.profiling.values import STAGES, Layer, ModelProfile, Profile
+from yolomix.profiling.layer import STAGES, Layer
+from yolomix.profiling.values import ModelProfile, Profile
 
 COLUMNS = (
     "model", "imgsz", "batch", "index", "name", "module", "stage", "shape", "parameters", "flops", "scan_flops",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from yolomix.profiling.values import giga
+from yolomix.profiling.units import giga
 from yolomix.studying.arms import Role
 from yolomix.studying.reporting.design import APART, HELPS, MIXER, ArmDesign
 from yolomix.studying.reporting.numbers import NONE, interval, number, p_value
