@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_record import BROKEN, Lease, Record, best
+from yolomix import processes
 
 NO_GPU = 2  # exit code
 PROGRAM = "benchmarks.gpu_lease"
@@ -112,15 +112,13 @@ def process(out: Path, step: str, limit: float, dry_run: bool) -> int | None:
             return None
         finally:
             if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
+                processes.send(child)
                 child.wait()
 
 
 def child(out: Path, step: str, dry_run: bool) -> int:
     """The process of a step: it ends with the one that began it, and leaves the traceback of what ends it."""
-    from yolomix.studying import worker
-
-    worker.watch()
+    processes.watch()
     try:
         if dry_run:
             from benchmarks import gpu_small

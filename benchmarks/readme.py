@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import export, table, zoo
-from benchmarks import formats as matrix
+from yolomix.matrix import filling, values
+from yolomix.matrix.values import Cell, Key, Matrix
 from yolomix.models import Model
 from yolomix.profiling.units import giga, millions
 
@@ -16,7 +17,7 @@ README, MODELS, EXPORT = ROOT / "README.md", ROOT / "docs" / "models.md", ROOT /
 MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
 EXPORTS = table.RESULTS / "export-amd-epyc-zen3-avx2-1thread.csv"
-FORMATS = table.RESULTS / "formats-amd-epyc-zen3-avx2-2threads.csv"
+MATRIX = table.RESULTS / "matrix-amd-epyc-zen3-avx2-1thread.csv"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
     ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
@@ -120,40 +121,27 @@ def exports() -> str:
     )
 
 
-def formats() -> str:
-    """Which models convert to which formats, and agree there."""
-    rows = {(row["model"], row["format"]): row for row in matrix.read(FORMATS)}
-    forms = [form for form in matrix.PACKAGES if any(known == form for _, known in rows)]
-    lines = [f"| model | {' | '.join(forms)} |", f"|---|{'---|' * len(forms)}"]
-    for model in matrix.MODELS:
-        if any(known == model for known, _ in rows):
-            cells = " | ".join(_cell(rows.get((model, form))) for form in forms)
-            lines.append(f"| `{model.removesuffix('.yaml')}` | {cells} |")
-    here = next(iter(rows.values()))
-    used = dict.fromkeys(row["packages"] for (_, form), row in rows.items() if form != "torchscript")
+def matrix() -> str:
+    """Which models run in which formats and precisions."""
+    known = {cell.key: cell for cell in values.read(MATRIX)}
+    keys = [
+        Key(model, "", form, precision, "64")
+        for precision in ("FP32", "FP16", "INT8")
+        for model in filling.MODELS
+        for form in filling.PACKAGES
+    ]
+    found = Matrix(tuple(known.get(key, Cell(key)) for key in keys))
     return "\n".join(
         [
-            f"Random weights, images of {here['imgsz']} pixels. A file that agrees has boxes at most so far from those",
-            "of PyTorch in float64, as a part of the side, or scores, where a model has no boxes. An empty cell was",
-            f"not tried. {', '.join(used)}, PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}:",
-            "`python -m benchmarks.formats`.",
+            "Random weights, images of 64 pixels; INT8 is calibrated with the sample dataset. Of a file that agrees,",
+            "how far boxes are from those of PyTorch, as a part of the side, or scores, where a model has no boxes;",
+            "CPU time of a pass; size. FP32 is compared with float64 and judged by that, the others by detections.",
+            f"{found.in_short()}; the rest says so. Every column, with PyTorch's own times, is in",
+            f"[{MATRIX.name}](../benchmarks/results/{MATRIX.name}).",
             "",
-            *lines,
-            "",
+            found.markdown(),
         ]
     )
-
-
-def _cell(row: dict[str, str] | None) -> str:
-    """What became of a model in a format, in a few words."""
-    if row is None:
-        return ""
-    if row["agrees"] == "True":
-        return f"agrees, {row['boxes'] or row['scores']}"
-    if row["agrees"] == "False":
-        return f"differs: {row['reason']}"
-    before = "converts" if row["converts"] == "True" else "no"
-    return f"{before}; {row['reason'].partition(':')[0] if before == 'converts' else row['reason']}"
 
 
 def _scales(model: Model, rows: zoo.Rows) -> list[str]:
@@ -196,7 +184,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "models": (README, models),
     "scales": (MODELS, scales),
     "exports": (EXPORT, exports),
-    "formats": (EXPORT, formats),
+    "matrix": (EXPORT, matrix),
 }
 
 

@@ -15,6 +15,7 @@ from tests.studying import synthetic
 from tests.test_records import CONDITIONS
 from tests.tiny import description
 from yolomix import ops
+from yolomix.matrix.values import Cell, Key, Matrix
 from yolomix.planning import EditedModel
 from yolomix.profiling.latency import Latency
 from yolomix.profiling.layer import Layer
@@ -87,6 +88,7 @@ VALUES: dict[str, Callable[[], Shown]] = {
         analysis(), (Path("report.html"),)
     ),
     "<Verification best.onnx: DIFFERS, raw outputs: scores 1.0e-03>": lambda: VERIFIED,
+    "<Matrix 0 of 1 cells measured, 0 agree>": lambda: Matrix((Cell(Key("a.yaml", "", "onnx", "FP32", "64")),)),
     "<Processor AMD EPYC (znver4, x86_64), AVX-512>": lambda: CONDITIONS.processor,
 }
 

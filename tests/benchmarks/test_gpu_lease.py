@@ -144,7 +144,7 @@ def test_a_second_call_runs_what_is_not_done(tmp_path, monkeypatch):
 
 
 def test_a_step_that_fails_leaves_its_traceback(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("yolomix.studying.worker.watch", lambda: None)
+    monkeypatch.setattr("yolomix.processes.watch", lambda: None)
     monkeypatch.setitem(gpu_lease.STEPS, "a", (1, "no_such_step"))
     assert gpu_lease.main(["--out", str(tmp_path), "--step", "a"]) == 1
     assert "ModuleNotFoundError: No module named 'no_such_step'" in Lease(tmp_path).read()["steps"]["a"]["traceback"]

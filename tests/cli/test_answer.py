@@ -39,6 +39,7 @@ WORDS = {
     "models": [],
     "profile": ["model=yolov8n-cls.yaml", "imgsz=32"],
     "verify": ["model=yolov8n.yaml", "file=best.onnx"],
+    "export-matrix": [V8, "formats=paddle", "precision=16"],
     "study": ["study"],
     "blocks": [],
     "doctor": [],

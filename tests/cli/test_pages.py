@@ -19,7 +19,7 @@ def test_help_has_every_verb_in_one_group_and_an_example_on_its_page(capsys):
         assert main(words) == DONE
         overview = capsys.readouterr().out.splitlines()
         assert {*pages.GROUPS} < {*overview}
-        assert all(f"  {verb.name:10}  {verb.does}" in overview for verb in VERBS.values())
+        assert all(f"  {verb.name:13}  {verb.does}" in overview for verb in VERBS.values())
     for name in verbs.VERBS:
         for words in ([name, "--help"], ["help", name], [name, "model=x", "-h"]):
             assert main(words) == DONE

@@ -28,7 +28,7 @@ OWN = [verb for verb in VERBS.values() if not verb.passed_on]
 
 @pytest.mark.parametrize("verb", OWN, ids=lambda verb: verb.name)
 def test_a_function_takes_what_its_verb_declares(verb):
-    function = getattr(importlib.import_module(f"yolomix.cli.{verb.home}"), verb.name)
+    function = getattr(importlib.import_module(f"yolomix.cli.{verb.home}"), verb.function)
     assert [*inspect.signature(function).parameters] == [argument.name for argument in verb.arguments]
 
 

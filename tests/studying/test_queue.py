@@ -198,8 +198,8 @@ from yolomix.studying.queue import Queue
 
 CHILD = '''
 import runpy
-from yolomix.studying import worker
-worker.watch()
+from yolomix import processes
+processes.watch()
 runpy.run_path(STUB, run_name="__main__")
 '''
 def how(folder):

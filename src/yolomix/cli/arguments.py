@@ -177,6 +177,20 @@ def one_of(*choices: str) -> Kind:
     return Kind(f"one of {', '.join(choices)}", _read, choices)
 
 
+def some_of(*choices: str) -> Kind:
+    """Some of a few texts, with commas between them.
+
+    >>> some_of("32", "16", "8").read("32,8"), some_of("32", "16", "8").read("32,4")
+    (['32', '8'], None)
+    """
+
+    def _read(text: str) -> list[str] | None:
+        found = text.split(",")
+        return found if {*found} <= {*choices} else None
+
+    return Kind(f"some of {', '.join(choices)}, with commas", _read, choices)
+
+
 def _switch(text: str) -> bool | None:
     return {"true": True, "false": False}.get(text.lower())
 
@@ -199,6 +213,8 @@ MODEL = Kind("a model name", suffixes=(".pt", ".yaml", ".yml"))
 CHECKPOINT = Kind("a checkpoint", suffixes=(".pt",))
 DATASET = Kind("a dataset YAML", suffixes=(".yaml", ".yml"))
 EXPORT_FORMAT = Kind("an export format")
+EXPORT_FORMATS = Kind("export formats", lambda text: text.split(","))
+PRECISIONS = some_of("32", "16", "8")
 BLOCK = Kind("a block")
 POINTS = Kind("insertion points", lambda text: text.split(","))
 LAYER_TYPES = Kind("OLD:NEW", _pair)

@@ -20,9 +20,11 @@ from yolomix.cli.arguments import (
     BLOCK,
     DATASET,
     EXPORT_FORMAT,
+    EXPORT_FORMATS,
     LAYER_TYPES,
     MODEL,
     POINTS,
+    PRECISIONS,
     SWITCH,
     TEXT,
     Argument,
@@ -204,7 +206,7 @@ def _for_bash(word: str, kept: int, quoted: bool) -> str:
     return new if word.endswith(("=", "/")) or quoted else f"{new} "
 
 
-SEPARATED = {POINTS: ",", LAYER_TYPES: ":"}
+SEPARATED = {POINTS: ",", LAYER_TYPES: ":", EXPORT_FORMATS: ",", PRECISIONS: ","}
 OFFERED: dict[Kind, Callable[[], Sequence[str]]] = {
     MODEL: _models,
     DATASET: lambda: ["sample"],
@@ -212,4 +214,5 @@ OFFERED: dict[Kind, Callable[[], Sequence[str]]] = {
     POINTS: lambda: INSERTION_POINTS,
     LAYER_TYPES: _blocks,
     EXPORT_FORMAT: declared.export_formats,
+    EXPORT_FORMATS: declared.export_formats,
 }

@@ -12,7 +12,7 @@ GROUPS = {
     "Run, as in yolo": ("train", "val", "predict", "track", "export", "benchmark"),
     "Change a model": ("graft", "edit", "transfer"),
     "Compare": ("study",),
-    "Look": ("verify", "profile", "models", "blocks", "doctor", "version"),
+    "Look": ("verify", "export-matrix", "profile", "models", "blocks", "doctor", "version"),
 }
 FLAGS = (
     ("", "import=MODULE", "import blocks of your own; as often as wanted"),
@@ -36,7 +36,7 @@ def page(about: str | None) -> Answer:
 def _overview() -> list[str | Table]:
     lines: list[str | Table] = ["yolomix VERB key=value ..."]
     for group, names in GROUPS.items():
-        lines += ["", group, Table((), [("", f"{name:10}", VERBS[name].does) for name in names])]
+        lines += ["", group, Table((), [("", f"{name:13}", VERBS[name].does) for name in names])]
     return [*lines, "", paragraph("`yolomix VERB --help` explains one verb: its arguments, with examples.")]
 
 

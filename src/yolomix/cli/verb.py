@@ -22,8 +22,8 @@ class Verb:
 
     Attributes:
         name: what users type.
-        home: the file of this package that has a function of that name, which takes the arguments by name and returns
-            an ``Answer``; of a verb that Ultralytics carries out, its function ``run`` takes the verb and all words.
+        home: the file of this package that has the :attr:`function`, which takes the arguments by name and returns an
+            ``Answer``; of a verb that Ultralytics carries out, its function ``run`` takes the verb and all words.
         does: one sentence.
         examples: command lines, the simplest first.
         arguments: what it takes.
@@ -84,8 +84,18 @@ class Verb:
             run: Callable[..., Answer] = importlib.import_module(f"yolomix.cli.{self.home}").run
             return run(self, words)
         values = self.parse(words)
-        function: Callable[..., Answer] = getattr(importlib.import_module(f"yolomix.cli.{self.home}"), self.name)
+        function: Callable[..., Answer] = getattr(importlib.import_module(f"yolomix.cli.{self.home}"), self.function)
         return function(**values)
+
+    @property
+    def function(self) -> str:
+        """The name of the function that does it.
+
+        >>> from yolomix.cli.verbs import VERBS
+        >>> VERBS["export-matrix"].function
+        'export_matrix'
+        """
+        return self.name.replace("-", "_")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

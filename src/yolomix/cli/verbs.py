@@ -7,12 +7,14 @@ from yolomix.cli.arguments import (
     CHECKPOINT,
     DATASET,
     EXPORT_FORMAT,
+    EXPORT_FORMATS,
     FILE,
     FOLDER,
     LAYER_AND_NUMBER,
     LAYER_TYPES,
     MODEL,
     POINTS,
+    PRECISIONS,
     SWITCH,
     TEXT,
     Argument,
@@ -92,6 +94,21 @@ CHECKED = (
     Argument("imgsz", "height and width that the file has to have, as 480,640, or one number", numbers(1, 2)),
 )
 
+MATRIX = (
+    Argument(
+        "model",
+        "a checkpoint, a model YAML or a graft, as often as wanted; without one every packaged model",
+        MODEL,
+        repeatable=True,
+    ),
+    Argument("formats", "onnx,openvino,ncnn, ...; without it all that were ever tried", EXPORT_FORMATS),
+    Argument("precision", "32, 16 and 8 bits, with commas (32,16,8)", PRECISIONS),
+    Argument("imgsz", "side of the images, in pixels", whole(32), default=64),
+    Argument("limit", "seconds that one file may take", whole(1), default=300),
+    Argument("data", "a dataset YAML, or sample: calibrates INT8; also compares mAP of checkpoints on it", DATASET),
+    Argument("out", "folder for the table, or its CSV file, which is gone on with", FILE, default="runs/export-matrix"),
+)
+
 STUDY = (
     Argument(
         "what",
@@ -164,7 +181,7 @@ VERBS = {
         Verb(
             "demo",
             "demo",
-            "train, validate and export yolo11n-mlla on this CPU, in 3 minutes",
+            "train, validate, export yolo11n-mlla on this CPU in 3 minutes",
             ("yolomix demo", "yolomix demo seed=1 out=runs/demo1"),
             DEMO,
         ),
@@ -202,7 +219,7 @@ VERBS = {
         ),
         _passed_on(
             "benchmark",
-            "time and validate in every format; `verify` compares the outputs",
+            "time and validate in every format; `verify` compares outputs",
             "yolomix benchmark model=runs/detect/train/weights/best.pt data=sample",
             DATA,
         ),
@@ -233,7 +250,7 @@ VERBS = {
         Verb(
             "profile",
             "profile",
-            "parameters, GFLOPs, latency and memory of a model, layer by layer",
+            "parameters, GFLOPs, latency and memory of a model, by layer",
             (
                 "yolomix profile model=yolo11n-mlla.yaml against=yolo11n.yaml imgsz=320",
                 "yolomix profile model=mamba-yolo-t.yaml batch=1,4 save=table.csv",
@@ -243,7 +260,7 @@ VERBS = {
         Verb(
             "verify",
             "verify",
-            "run an exported file in its own runtime, compare it with PyTorch",
+            "run an exported file in its own runtime, compare with PyTorch",
             (
                 "yolomix verify model=best.pt file=best.onnx",
                 "yolomix verify model=best.pt file=best.onnx data=sample --json",
@@ -251,9 +268,20 @@ VERBS = {
             CHECKED,
         ),
         Verb(
+            "export-matrix",
+            "matrix",
+            "say in which formats and precisions models run, and agree",
+            (
+                "yolomix export-matrix model=best.pt data=your.yaml",
+                "yolomix export-matrix model=a.pt model=b.pt formats=onnx,ncnn precision=32,16",
+                "yolomix export-matrix formats=onnx out=zoo.csv",
+            ),
+            MATRIX,
+        ),
+        Verb(
             "study",
             "study",
-            "say whether a change of a model helps: seeds, controls, intervals",
+            "say whether a change of a model helps, with seeds and controls",
             ("yolomix study study.yaml plan=true", "yolomix study study.yaml", "yolomix study runs/study/blood-cells"),
             STUDY,
         ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from yolomix import files
+from yolomix import files, processes
 from yolomix.progress import Progress
 from yolomix.studying.folder import STOPPED
 from yolomix.studying.record import RECORD, Record, RunSpec
@@ -123,21 +123,12 @@ class _Job:
 
     def end(self) -> None:
         """Let it end; its last finished epoch stays."""
-        _signal(self.process, signal.SIGTERM)
+        processes.send(self.process, signal.SIGTERM)
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
-            _signal(self.process, getattr(signal, "SIGKILL", signal.SIGTERM))
+            processes.send(self.process)
             self.process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the process and those that it began."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
 
 
 class Queue:
