@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ PROGRAM = "benchmarks.gpu_lease"
 ROOT = Path(__file__).parents[1]
 # Minutes of eight, and the module whose ``run(record)`` it is.
 STEPS = {
+    "t": (1.5, "benchmarks.gpu_tensorrt"),
     "a": (1.5, "benchmarks.gpu_parity"),
-    "b": (2.0, "benchmarks.gpu_operators"),
-    "c": (1.5, "benchmarks.gpu_plans"),
-    "d": (2.0, "benchmarks.gpu_models"),
+    "b": (1.5, "benchmarks.gpu_operators"),
+    "c": (1.0, "benchmarks.gpu_plans"),
+    "d": (1.5, "benchmarks.gpu_models"),
     "e": (1.0, "benchmarks.gpu_amp"),
 }
 
@@ -38,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_lease", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for lease.json and a CSV file per step")
     parser.add_argument("--minutes", type=float, default=8.0, help="of all steps together (default: 8)")
+    parser.add_argument("--only", choices=STEPS, help="one step alone; t is TensorRT")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny, with Triton's interpreter")
     parser.add_argument(
         "--step", choices=STEPS, help=argparse.SUPPRESS
@@ -50,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
               "--dry-run rehearses on the CPU", file=sys.stderr)  # fmt: skip
         return NO_GPU
     options.out.mkdir(parents=True, exist_ok=True)
-    return lease(options.out, options.minutes, options.dry_run)
+    steps = [*STEPS] if options.only is None else [options.only]
+    return lease(options.out, options.minutes, options.dry_run, steps)
 
 
 def has_gpu() -> bool:
@@ -60,11 +64,11 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def lease(out: Path, minutes: float, dry_run: bool) -> int:
+def lease(out: Path, minutes: float, dry_run: bool, steps: Sequence[str] = tuple(STEPS)) -> int:
     """Every step that is not done, one after the other; what one does not use is shared by those behind it."""
     found = Lease(out)
     found.update(calls=found.read()["calls"] + 1, minutes=minutes, dry_run=dry_run)
-    open_steps = [step for step in STEPS if found.read()["steps"].get(step, {}).get("state") != "done"]
+    open_steps = [step for step in steps if found.read()["steps"].get(step, {}).get("state") != "done"]
     for step in open_steps:
         found.update(step, state="waiting")
     end = time.monotonic() + 60 * minutes
@@ -73,8 +77,8 @@ def lease(out: Path, minutes: float, dry_run: bool) -> int:
         run(found, step, share * (end - time.monotonic()), dry_run)
         found.update(best_plans=best(out / "c.csv"))
         print(step, summary(found.read()["steps"][step]), flush=True)
-    states = [found.read()["steps"][step]["state"] for step in STEPS]
-    return int(states != ["done"] * len(STEPS))
+    states = [found.read()["steps"][step]["state"] for step in steps]
+    return int(states != ["done"] * len(steps))
 
 
 def run(found: Lease, step: str, limit: float, dry_run: bool) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from tests.tiny import write_dataset
 from torch import Tensor
 
-from benchmarks import gpu_amp, gpu_models, gpu_ops, gpu_parity, gpu_plans, gpu_timing
+from benchmarks import gpu_amp, gpu_models, gpu_ops, gpu_parity, gpu_plans, gpu_tensorrt, gpu_timing
 from benchmarks.gpu_models import Case
 from benchmarks.gpu_plans import Candidate
 from yolomix.ops.selective_scan import selective_scan, triton_gpu
@@ -38,12 +39,26 @@ def apply(folder: Path, put: Callable[[Any, str, Any], None]) -> None:
         gpu_parity: {"FILES": gpu_parity.FILES[:1], "FEW": "bits or autocast"},
         gpu_plans: {"BATCHES": (1,), "candidates": lambda backward: [Candidate(16, 8, 1, 2)]},
         gpu_models: {"SIDE": 32, "COMPILER": "eager", "cases": _cases},
+        gpu_tensorrt: {"MODELS": ("yolo11n-mlla",), "BITS": (32,), "SIDE": 64, "FORM": "onnx", "build": _onnx},
         gpu_amp: {"MODELS": ("yolo11n-mlla",), "DTYPES": ("float32",), "STEPS": 2, "WORKERS": 1,
                   "RECIPE": gpu_amp.RECIPE | recipe},
     }  # fmt: skip
     for module, values in changes.items():
         for name, value in values.items():
             put(module, name, value)
+
+
+def _onnx(model: Any, bits: int) -> Path:
+    """The ONNX file that an engine would be built from, for ONNX Runtime in the place of TensorRT."""
+    from ultralytics.engine.exporter import Exporter
+
+    from yolomix.host import tools
+
+    with (
+        patch.object(Exporter, "export_engine", lambda self, *_, **__: self.export_onnx()),
+        patch.dict(tools.WRITERS, engine=()),
+    ):
+        return Path(model.export(format="engine", imgsz=gpu_tensorrt.SIDE, device="cpu", verify=False))
 
 
 def _cases() -> list[Case]:

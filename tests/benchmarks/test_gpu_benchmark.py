@@ -14,7 +14,9 @@ from benchmarks.four_copy import four_copy
 from benchmarks.gpu_record import Lease, Record
 from benchmarks.gpu_timing import Timing
 
-from benchmarks import gpu_models, gpu_operators, gpu_ops, gpu_plans, gpu_small, gpu_timing
+from benchmarks import gpu_models, gpu_operators, gpu_ops, gpu_plans, gpu_small, gpu_tensorrt, gpu_timing
+from tests.verifying import inprocess
+from yolomix.host import tools
 from yolomix.ops._triton import launch, plan
 from yolomix.ops.ss2d import ss2d
 
@@ -150,3 +152,23 @@ def test_a_training_step_learns_and_a_forward_pass_runs(small_cpu):
 
 def test_timing_on_the_cpu_of_a_rehearsal(small_cpu):
     assert gpu_timing.measure(lambda: None).reps == 2
+
+
+def test_an_engine_is_verified_and_timed_and_its_rehearsal_is_the_graph_that_is_handed_over(
+    small_cpu, record, monkeypatch
+):
+    inprocess.use(monkeypatch)
+    gpu_tensorrt.run(record)
+    (row,) = rows(record)
+    assert (row["what"], row["shape"], row["dtype"], row["who"]) == ("yolo11n-mlla", "64", "FP32", "TensorRT")
+    assert float(row["ms_p50"]) > 0
+    assert row["note"].endswith("FP32; yolo11n-mlla.onnx: verified")
+
+
+def test_without_tensorrt_every_engine_says_so_and_is_tried_again(record, monkeypatch):
+    monkeypatch.setattr(gpu_tensorrt, "build", None)
+    monkeypatch.setitem(tools.WRITERS, "engine", ("nobody",))
+    gpu_tensorrt.run(record)
+    missing = "failed: ModuleNotFoundError: format=engine: nobody is not installed: pip install 'nobody'"
+    assert [row["note"] for row in rows(record)] == [missing] * 8
+    assert len(record.failures) == 8

@@ -129,18 +129,27 @@ def states(folder):
 def test_minutes_are_shared_as_planned_and_what_is_over_goes_to_those_behind(tmp_path, monkeypatch):
     code, limits = lease(tmp_path, monkeypatch, {}, minutes=16)
     assert code == 0
-    assert limits["a"] == pytest.approx(180, abs=1)
-    assert limits["b"] == pytest.approx(960 * 2 / 6.5, abs=1)
+    assert limits["t"] == pytest.approx(180, abs=1)
+    assert limits["b"] == pytest.approx(960 * 1.5 / 5, abs=1)
     assert limits["e"] == pytest.approx(960, abs=1)
 
 
 def test_a_second_call_runs_what_is_not_done(tmp_path, monkeypatch):
     code, limits = lease(tmp_path, monkeypatch, {"b": None, "c": -9})
-    assert (code, list(limits)) == (1, list("abcde"))
-    assert states(tmp_path) == {"a": "done", "b": "cut", "c": "failed", "d": "done", "e": "done"}
+    assert (code, list(limits)) == (1, list("tabcde"))
+    assert states(tmp_path) == {"t": "done", "a": "done", "b": "cut", "c": "failed", "d": "done", "e": "done"}
     assert "ended with exit code -9; lease.log" in Lease(tmp_path).read()["steps"]["c"]["traceback"]
     code, limits = lease(tmp_path, monkeypatch, {})
     assert (code, list(limits)) == (0, ["b", "c"])
+
+
+def test_one_step_alone_has_all_minutes(tmp_path, monkeypatch):
+    limits = {}
+    monkeypatch.setattr(gpu_lease, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpu_lease, "process", lambda out, step, limit, dry_run: limits.setdefault(step, limit) and 0)
+    assert gpu_lease.main(["--out", str(tmp_path), "--minutes", "8", "--only", "t"]) == 0
+    assert limits == {"t": pytest.approx(480, abs=1)}
+    assert states(tmp_path) == {"t": "done"}
 
 
 def test_a_step_that_fails_leaves_its_traceback(tmp_path, monkeypatch, capsys):
@@ -181,7 +190,7 @@ def test_the_rehearsal_is_killed_and_goes_on_to_its_end(tmp_path):
     found = json.loads((tmp_path / "lease.json").read_text())
     assert done.returncode == 0, (done.stdout, (tmp_path / "lease.log").read_text()[-4000:])
     assert (found["calls"], found["conditions"]["device"]) == (2, "cpu")
-    assert states(tmp_path) == dict.fromkeys("abcde", "done")
+    assert states(tmp_path) == dict.fromkeys("tabcde", "done")
     names = [name for name, _ in rows(tmp_path / "a.csv")]
     assert before[0][0] in names
     assert len(names) == len(set(names)) == 4  # bits every time, two about autocast, large offsets

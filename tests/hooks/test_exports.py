@@ -87,7 +87,8 @@ def test_files_and_folders_are_put_in_place_with_what_was_made_on_the_way(format
 
 class Asking(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + float(tracing.can_sort())
+        longest = tracing.longest_sort()
+        return x - 1 if longest is None else x + longest
 
 
 class Recording(Exporter):
@@ -97,11 +98,13 @@ class Recording(Exporter):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize(("format", "sorts"), [("ncnn", 0), ("litert", 0), ("torchscript", 1), ("coreml", 1)])
-def test_graphs_for_runtimes_that_cannot_sort_are_recorded_so(format, sorts):
+@pytest.mark.parametrize(
+    ("format", "longest"), [("ncnn", 0), ("litert", 0), ("engine", 3839), ("torchscript", -1), ("coreml", -1)]
+)
+def test_graphs_are_recorded_for_what_their_runtimes_sort(format, longest):
     exporter = Recording(format=format)
     exports.export(Recording.__call__, exporter, MODEL)
-    assert exporter.graph(torch.zeros(1)) == sorts
+    assert exporter.graph(torch.zeros(1)) == longest
 
 
 def test_the_log_has_the_final_name_and_the_command_that_verifies_unless_who_exports_does_it():

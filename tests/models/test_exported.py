@@ -25,12 +25,13 @@ from torch.utils._pytree import tree_leaves
 
 import yolomix
 from tests.full import cases
+from tests.models import tensorrt
 from tests.models.test_zoo import FACTS, ZOO, layers
 from tests.ops.test_export_scan import exported, opened
-from yolomix.hooks.exports import UNSORTED
+from yolomix.hooks.exports import SORTED
 from yolomix.nn import ASSGroup
 from yolomix.nn.mambairv2_scan import ASSM
-from yolomix.ops.tracing import without_sort
+from yolomix.ops.tracing import sorting_at_most
 
 RUNTIMES = tomllib.loads(Path(__file__).with_name("runtimes.toml").read_text(encoding="utf-8"))
 NARROW = {"scales": {"n": [0.01, 0.125, 64]}}  # depth, width, largest number of channels
@@ -38,8 +39,6 @@ NARROW = {"scales": {"n": [0.01, 0.125, 64]}}  # depth, width, largest number of
 PLAIN = [name for name in FACTS if name in ("mamba-yolo", "yolov8-vim", "yolov8-vmamba") or name.startswith("yolo11")]
 """Models that have all of our layers that the others have; what they are made of is looked at without lowered scans,
 and they alone are always run in OpenVINO and as TorchScript."""
-
-INT64 = onnx.TensorProto.INT64
 
 
 @pytest.fixture(scope="module", params=FACTS)
@@ -102,13 +101,6 @@ def test_openvino_reads_the_file_and_gives_what_the_model_gives(model, lowered):
     assert_equal([*run(x.numpy()).values()], want, limit=1e-4)  # it has an exponential of its own
 
 
-def test_a_file_has_only_what_the_runtimes_of_loops_have(lowered):
-    graph = onnx.shape_inference.infer_shapes(onnx.load(lowered)).graph
-    for runtime, limits in RUNTIMES.items():
-        if limits["graph"] == "lowered":
-            assert set(onnx_faults(graph, limits)) == set(), runtime
-
-
 @pytest.fixture(scope="module")
 def net(model) -> nn.Module:
     """The module that Ultralytics traces."""
@@ -130,13 +122,13 @@ def script(net) -> Any:
     return traced(net)
 
 
-def onnx_graph(script: Any) -> Any:
-    """Its ONNX graph with all shapes."""
+def recorded(script: Any) -> Any:
+    """Its ONNX file."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(script, (torch.rand(1, 3, 64, 64),), file, opset_version=18, dynamo=False)
-    return onnx.shape_inference.infer_shapes(onnx.load_from_string(file.getvalue())).graph
+    return onnx.load_from_string(file.getvalue())
 
 
 def torchscript_faults(graph: Any, limits: dict[str, Any]) -> Iterator[str]:
@@ -149,9 +141,9 @@ def torchscript_faults(graph: Any, limits: dict[str, Any]) -> Iterator[str]:
             sizes = output.type().sizes() if output.type().kind() == "TensorType" else None
             if sizes is not None and len(sizes) > limits["rank"]:
                 yield f"{kind} of rank {len(sizes)}"
-        if kind == "aten::slice" and not limits.get("step", True) and inputs[4].toIValue() not in (None, 1):
+        if kind == "aten::slice" and not limits["step"] and inputs[4].toIValue() not in (None, 1):
             yield "aten::slice with a step"
-        if kind == "aten::expand" and not limits.get("batch_expand", True):
+        if kind == "aten::expand" and not limits["batch_expand"]:
             before, after = inputs[0].type().sizes(), node.output().type().sizes()
             if len(after) > 2 and from_input(inputs[0]):
                 yield f"aten::expand of {before} to {after}"
@@ -172,21 +164,6 @@ def from_input(value: Any) -> bool:
     return False
 
 
-def onnx_faults(graph: Any, limits: dict[str, Any]) -> Iterator[str]:
-    """What an ONNX graph has that a runtime lacks."""
-    values = {value.name: value.type.tensor_type for value in graph.value_info}
-    for node in graph.node:
-        kind = node.op_type
-        if kind == "TopK" and values[node.input[0]].elem_type == INT64:
-            kind = "TopK int64"
-        if kind in limits["lacks"]:
-            yield kind
-        for output in node.output:
-            rank = len(values[output].shape.dim) if output in values else 0
-            if rank > limits.get("rank", rank):
-                yield f"{kind} of rank {rank}"
-
-
 @pytest.mark.parametrize("model", cases(FACTS, PLAIN), indirect=True)
 def test_torchscript_gives_what_the_model_gives(model, net, script):
     x = torch.rand(1, 3, 64, 64)
@@ -197,23 +174,19 @@ def test_torchscript_gives_what_the_model_gives(model, net, script):
 
 @pytest.mark.parametrize("model", PLAIN, indirect=True)
 def test_plain_operations_are_only_what_the_runtimes_have(model, net, script):
-    file, unsorted = onnx_graph(script), script
+    unsorted = script
     if any(isinstance(module, ASSM) for module in net.modules()):
-        with without_sort():
+        with sorting_at_most(0):
             unsorted = traced(net)
     for runtime, limits in RUNTIMES.items():
-        faults = set[str]()
-        if limits["graph"] == "torchscript":
-            graph = (script if limits.get("sort", True) else unsorted).inlined_graph
-            faults = set(torchscript_faults(graph, limits))
-        elif limits["graph"] == "onnx":
-            faults = set(onnx_faults(file, limits))
-        assert faults == set(), runtime
+        graph = (script if limits["sort"] else unsorted).inlined_graph
+        assert {*torchscript_faults(graph, limits)} == set(), runtime
+    assert {*tensorrt.faults(recorded(script))} == set()
 
 
 def test_a_format_whose_runtime_lacks_a_sort_is_recorded_without():
-    lack = {runtime for runtime, limits in RUNTIMES.items() if not limits.get("sort", True)}
-    assert lack <= {*UNSORTED}
+    lack = {runtime for runtime, limits in RUNTIMES.items() if not limits["sort"]}
+    assert lack <= {form for form, most in SORTED.items() if most == 0}
 
 
 def own_layers(name: str) -> set[type]:
@@ -248,16 +221,13 @@ def test_tokens_are_routed_in_a_file_as_in_the_model():
 class Faulty(torch.nn.Module):
     def forward(self, x):
         y = torch.addcmul(x, x, x)[..., ::2].view_as(x[..., ::2])
-        return y, x[:, None].expand(-1, 2, -1, -1, -1), x.unflatten(3, (2, 1, 2)), (100 * x).long().argsort(dim=1) % 3
+        return y, x[:, None].expand(-1, 2, -1, -1, -1), x.unflatten(3, (2, 1, 2)), x.argsort(dim=1)
 
 
 def test_faults_are_found():
-    x, file = torch.rand(1, 3, 4, 4), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        script = torch.jit.trace(Faulty(), x).inlined_graph
-        torch.onnx.export(Faulty(), (x,), file, opset_version=18, dynamo=False)
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(file.getvalue())).graph
+        script = torch.jit.trace(Faulty(), torch.rand(1, 3, 4, 4)).inlined_graph
     assert set(torchscript_faults(script, RUNTIMES["ncnn"])) == {
         "aten::addcmul",
         "aten::argsort",
@@ -266,4 +236,3 @@ def test_faults_are_found():
         "aten::unflatten of rank 6",
         "aten::expand of [1, 1, 3, 4, 4] to [1, 2, 3, 4, 4]",
     }
-    assert set(onnx_faults(graph, RUNTIMES["tensorrt"])) == {"TopK int64", "Mod"}

@@ -14,7 +14,7 @@ from yolomix.nn.mambairv2 import ASSG, ASSGroup
 from yolomix.nn.mambairv2_counting import chosen, permutation
 from yolomix.nn.mambairv2_parts import ConvFFN, GatedMLP, WindowAttention, closed_pairs, relative_positions
 from yolomix.nn.mambairv2_scan import ASSM, SelectiveScan, semantic_order
-from yolomix.ops.tracing import without_sort
+from yolomix.ops.tracing import sorting_at_most
 
 CPU = torch.device("cpu")
 
@@ -275,17 +275,20 @@ def test_counting_sorts_as_sorting_does():
 def test_a_graph_without_sort_gives_what_the_layer_gives(raster_prompt):
     layer, x = made(raster_prompt=raster_prompt).eval(), torch.randn(2, 12, 5, 6)
     nn.init.normal_(layer.assm.route[2].weight)
-    with without_sort(), torch.no_grad():
+    with sorting_at_most(29), torch.no_grad():  # of 30 tokens
         graph = torch.jit.trace(layer, x, check_trace=False)
         torch.testing.assert_close(graph(x), layer(x))
     kinds = {node.kind() for node in graph.inlined_graph.nodes()}
     assert not kinds & {"aten::argmax", "aten::argsort", "aten::scatter", "aten::index_select", "aten::embedding"}
+    with sorting_at_most(30), torch.no_grad():
+        graph = torch.jit.trace(layer, x, check_trace=False)
+    assert "aten::argsort" in {node.kind() for node in graph.inlined_graph.nodes()}
 
 
 def test_a_program_without_sort_gives_what_the_layer_gives():
     layer, x = made().eval(), torch.randn(1, 12, 5, 6)
     nn.init.normal_(layer.assm.route[2].weight)
-    with without_sort(), torch.no_grad():
+    with sorting_at_most(0), torch.no_grad():
         program = torch.export.export(layer, (x,))
         torch.testing.assert_close(program.module()(x), layer(x))
     kinds = {str(node.target) for node in program.graph.nodes}

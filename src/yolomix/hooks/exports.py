@@ -16,9 +16,9 @@ from yolomix import files
 from yolomix.host import tools
 from yolomix.ops import tracing
 
-# Formats whose graphs must not sort: ncnn and x2paddle have neither a sort nor a scatter, and litert-torch 0.10 makes
-# an invalid one of a sort, whose indices are 64 bits wide.
-UNSORTED = ("ncnn", "paddle", "litert")
+# How many elements a format's runtime sorts at most. ncnn and x2paddle have neither a sort nor a scatter, and
+# litert-torch 0.10 makes an invalid one of a sort, whose indices are 64 bits wide. TensorRT sorts fewer than 3840.
+SORTED = {"ncnn": 0, "paddle": 0, "litert": 0, "engine": 3839}
 
 _verifies: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_verifies", default=False)
 
@@ -34,7 +34,8 @@ def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any)
     """
     check(exporter)
     model = args[0] if args else kwargs["model"]
-    recorded = tracing.without_sort() if _format(exporter) in UNSORTED else nullcontext()
+    most = SORTED.get(_format(exporter))
+    recorded = nullcontext() if most is None else tracing.sorting_at_most(most)
     with _Aside(exporter), recorded:
         written = native(exporter, *args, **kwargs)
     if not _verifies.get():

@@ -17,7 +17,7 @@ from yolomix.nn.layers import called, lines, normed
 from yolomix.nn.mambairv2_counting import chosen, permutation
 from yolomix.ops.precision import accum_dtype, full_precision
 from yolomix.ops.selective_scan import selective_scan
-from yolomix.ops.tracing import can_sort, exporting, into_a_file
+from yolomix.ops.tracing import exporting, into_a_file, longest_sort
 
 EXACT_IN_FLOAT32 = 1 << 24  # every whole number up to it is one
 
@@ -137,7 +137,7 @@ class ASSM(nn.Module):
         y = y.permute(0, 2, 3, 1).flatten(1, 2)  # (B, L, E)
         with full_precision(x):
             classes, prompt = self.prompts(x.flatten(1, 2), token)
-            if can_sort():
+            if classes.dim() == 2:
                 order, inverse = semantic_order(classes, self.num_tokens)
             else:
                 order = permutation(classes)
@@ -153,7 +153,7 @@ class ASSM(nn.Module):
 
         A prompt is the line of its class in the table, exactly. Its gradient reaches the routing as if it were the
         mean of all lines, weighted by the probabilities of their classes (straight-through estimator). In a graph for
-        a runtime that cannot sort, a class is a line of zeros and a one, (B, L, T).
+        a runtime that cannot sort them, a class is a line of zeros and a one, (B, L, T).
 
         >>> classes, prompt = ASSM(12, d_state=4).prompts(torch.zeros(1, 35, 12), torch.zeros(32, 4))
         >>> classes.shape, prompt.shape
@@ -162,7 +162,8 @@ class ASSM(nn.Module):
         accum = accum_dtype(x.dtype)
         logits = self.noisy(called(self.route, x, accum))  # (B, L, T)
         table = lines(self.embeddingB, PromptTable, self.num_tokens, x.device).to(accum) @ token.to(accum)  # (T, N)
-        if not can_sort():
+        most = longest_sort()
+        if most is not None and int(logits.shape[1]) > most:
             classes = chosen(logits)
             return classes, classes @ table
         classes = logits.argmax(dim=-1)

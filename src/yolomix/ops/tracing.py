@@ -15,7 +15,7 @@ import torch
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_sorting: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_sorting", default=True)
+_longest: contextvars.ContextVar[int | None] = contextvars.ContextVar("yolomix_longest_sort", default=None)
 
 
 def constant_in_graphs(function: Function) -> Function:
@@ -79,28 +79,31 @@ def exported_into_onnx() -> bool:
 
 
 @contextmanager
-def without_sort() -> Iterator[None]:
-    """Graphs that are recorded inside the block are for a runtime that neither sorts nor indexes by what it computed.
+def sorting_at_most(count: int) -> Iterator[None]:
+    """Graphs that are recorded inside the block are for a runtime that sorts so many elements at most.
 
-    >>> with without_sort():
-    ...     can_sort()  # no graph is recorded
-    True
+    >>> with sorting_at_most(0):
+    ...     print(longest_sort())  # no graph is recorded
+    None
+
+    Args:
+        count: 0 of a runtime that neither sorts nor indexes by what it computed.
     """
-    token = _sorting.set(False)
+    token = _longest.set(count)
     try:
         yield
     finally:
-        _sorting.reset(token)
+        _longest.reset(token)
 
 
 @constant_in_graphs
-def can_sort() -> bool:
-    """Whether what computes, here or where a graph is recorded for, sorts and indexes by what it computed.
+def longest_sort() -> int | None:
+    """How many elements can be sorted where a graph is recorded for; None for any number, as here.
 
-    >>> can_sort()
+    >>> longest_sort() is None
     True
     """
-    return _sorting.get() or not exporting()
+    return _longest.get() if exporting() else None
 
 
 def behind_proxy(module: torch.nn.Module) -> torch.nn.Module:

@@ -38,7 +38,8 @@ def mean_ap(sides: Sides, data: str, folder: Path) -> Check:
     if sides.contents.nms:
         arguments["conf"] = CONF  # nothing below it is in the file
     family = "RTDETR" if sides.reference.kind.endswith("queries") else "YOLO"
-    theirs = sides.runtime.evaluate(family, str(sides.file.resolve()), sides.contents.task, arguments)
+    on_its_device = {**arguments, "device": sides.runtime.device}
+    theirs = sides.runtime.evaluate(family, str(sides.file.resolve()), sides.contents.task, on_its_device)
     mine = evaluating.evaluate(evaluating.copied(sides.yolo), None, arguments)
     return judged(mine, theirs, sides.contents.precision, has_ramp(evaluating.compute_ap))
 

@@ -125,10 +125,10 @@ def _run(backend: Any, request: Answer) -> Answer:
     from yolomix.profiling.layers import tensors
     from yolomix.verifying import resident
 
-    x = torch.from_numpy(pickle.loads(Path(request["given"]).read_bytes()))
+    x = torch.from_numpy(pickle.loads(Path(request["given"]).read_bytes())).to(getattr(backend, "device", "cpu"))
     with torch.inference_mode():
         started, used = time.perf_counter(), time.process_time()
-        outputs = [y.numpy() for y in tensors(backend(x))]
+        outputs = [y.cpu().numpy() for y in tensors(backend(x))]
         seconds, cpu = time.perf_counter() - started, time.process_time() - used
     files.write(request["out"], pickle.dumps(outputs), flush=False)
     return {"seconds": seconds, "cpu": cpu, "memory": resident.most()}

@@ -57,6 +57,7 @@ class Runtime:
     """
 
     def __init__(self, file: str | Path, threads: int, device: str = "cpu") -> None:
+        self.device = device
         self._folder = tempfile.TemporaryDirectory(prefix="yolomix-verify-", ignore_cleanup_errors=True)
         self._start()
         try:

@@ -68,7 +68,8 @@ def verify(
     nothing = Verification(path, name, Conditions.here())
     progress(0, 1, f"opening {path.name}")
     try:
-        runtime = Runtime(path, torch.get_num_threads())
+        # An engine of TensorRT runs on a GPU alone.
+        runtime = Runtime(path, torch.get_num_threads(), "cuda:0" if path.suffix == ".engine" else "cpu")
     except MissingError as missing:
         return replace(
             nothing, refusal=f"{tools.missing(missing.name)}, then `yolomix verify model={name} file={file}`"
