@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from ultralytics.utils import LOGGER
 
 from yolomix import files
+from yolomix.nn.running import running
 from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
 
 FORMS = {"onnx": "scan", "openvino": "scan"}  # for a value of format=; plain operations for every other
@@ -129,23 +129,15 @@ def _rehearsed(model: nn.Module, x: torch.Tensor) -> list[_Layer]:
     """The layers that call an operator with a mark, from one pass of ``x``, (B, 3, H, W), without a graph."""
     if all(type(module).__module__.partition(".")[0] in _STOCK for module in model.modules()):
         return []
-    names = {module: name for name, module in model.named_modules()}
-    found, inside = list[_Layer](), [""]
-    handles = [
-        register_module_forward_pre_hook(lambda module, _: inside.append(names.get(module, inside[-1]))),
-        register_module_forward_hook(lambda *_: _leave(inside), always_call=True),
-    ]
-    try:
-        with torch.no_grad(), rehearsing(lambda call: found.append(_Layer(inside[-1] or "the model", call))):
+    found = list[_Layer]()
+    with torch.no_grad(), running(model) as stack:
+
+        def _note(call: Choice) -> None:
+            found.append(_Layer((stack and stack[-1].name) or "the model", call))
+
+        with rehearsing(_note):
             model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
-
-
-def _leave(inside: list[str]) -> None:
-    inside.pop()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from yolomix.ops.backend import Backend, BackendFile, needs_gradients, package_r
 from yolomix.ops.forcing import is_counting, wanted
 from yolomix.ops.marking import Choice, is_marking, note
 from yolomix.ops.precision import full_precision
-from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file
+from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file, into_a_graph
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -58,6 +58,8 @@ class Operator(Generic[Inputs, Output]):
             self.check(inputs)
         if self.prepare is not None:
             inputs = self.prepare(inputs)
+        if _is_watched():
+            _watch(self.name, inputs)
         chosen = self.choose(inputs, backend)
         with full_precision(inputs[0]):
             return chosen.run(inputs)
@@ -179,6 +181,42 @@ def _note(op: str, backend: str) -> None:
     ran = _choices.get()
     if ran is not None:
         ran.append((op, backend))
+
+
+Watcher = Callable[[str, tuple[Any, ...]], None]
+_watcher: contextvars.ContextVar[Watcher | None] = contextvars.ContextVar("yolomix_watcher", default=None)
+
+
+@contextmanager
+def watching(see: Watcher) -> Iterator[None]:
+    """Show every call of an operator inside the block, before it runs; nothing that a graph records.
+
+    >>> import torch
+    >>> from yolomix.ops import linear_attention
+    >>> q = torch.ones(1, 4, 2, 2)
+    >>> with watching(lambda operator, inputs: print(operator, inputs[0].shape)):
+    ...     y = linear_attention(q, q, q, num_heads=1)
+    linear_attention torch.Size([1, 4, 2, 2])
+
+    Args:
+        see: gets the name of the operator and its ``Inputs``.
+    """
+    token = _watcher.set(see)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+@constant_in_graphs
+def _is_watched() -> bool:
+    return _watcher.get() is not None and not into_a_graph()
+
+
+def _watch(op: str, inputs: tuple[Any, ...]) -> None:
+    see = _watcher.get()
+    if see is not None:
+        see(op, inputs)
 
 
 _said: set[tuple[str, str, int]] = set()

@@ -1,0 +1,118 @@
+"""Attention of one position: what a query reads from every other, in scans (hidden attention) and in attention."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from yolomix.figures import drawing, opening
+from yolomix.figures import rows as one_row
+from yolomix.figures.mixers import Mixer, mixers
+from yolomix.figures.opening import Image, Subject
+from yolomix.figures.values import Array, Figure, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+Maps = dict[str, Array]  # by direction, (H, W)
+
+
+def attention(
+    models: Any,
+    source: str | Path | None = None,
+    at: Any = None,
+    query: Sequence[float] = (0.5, 0.5),
+    imgsz: int | Sequence[int] | None = None,
+) -> Figure:
+    """What one position reads from all others, in a token mixer of each model.
+
+    The mean over channels or heads of the absolute weights, each divided by their sum. A scan has a map for every
+    direction and one for their sum.
+
+    Args:
+        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        source: an image or a folder; None takes four images of the packaged sample.
+        at: the layer that the mixer is in, as for a graft; None takes the last one in the backbone that has any.
+        query: the position, x and y in fractions of the image.
+        imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
+
+    Raises:
+        ValueError: a model has no token mixer there, the message has the layers that do; a query outside the image.
+    """
+    if len(query) != 2 or not all(0 <= part < 1 for part in query):
+        raise ValueError(f"query is x and y in fractions of the image, from 0 to less than 1, got {tuple(query)}")
+    subjects = opening.opened(models)
+    shown = opening.images(subjects[0], source, imgsz)
+    found = list[tuple[Subject, Image, Mixer, Maps]]()
+    for subject in subjects:
+        for image in shown:
+            mixer = chosen(subject, mixers(subject, image.pixels), at)
+            found.append((subject, image, mixer, _maps(mixer, query)))
+    head = ("model", "image", "module", "operator", "map", "positions with half of it")
+    table: list[Row] = [head]
+    arrays = {}
+    for i, (subject, image, mixer, maps) in enumerate(found):
+        for direction, values in maps.items():
+            half = f"{_half(values)} of {values.size}"
+            table.append((subject.name, image.name, mixer.name, mixer.operator, direction, half))
+            arrays[f"row{i}_{direction.replace(' ', '_')}"] = values
+    where = [mixer.name for _, _, mixer, _ in found]
+    done = opening.said(subjects, shown, query=[*query], modules=where)
+    return Figure("attention", arrays, done, table, functools.partial(_drawn, found, (query[0], query[1])))
+
+
+def chosen(subject: Subject, found: Sequence[Mixer], at: Any) -> Mixer:
+    """The last token mixer of the layers that are named, or of the backbone.
+
+    Raises:
+        ValueError: there is none; the message has the layers that have one.
+    """
+    have = list(dict.fromkeys(str(opening.layer_of(mixer.name)) for mixer in found))
+    if not have:
+        raise ValueError(
+            f"{subject.name} has no token mixer, whose attention could be drawn; it needs a scan, halo, window or "
+            "linear attention. Of any model there are erf, cam, compare and insertion"
+        )
+    if at is not None:
+        wanted = opening.at_layers(subject, at)
+        inside = [mixer for mixer in found if opening.layer_of(mixer.name) in wanted]
+    else:
+        backbone = [layer.index for layer in subject.layers if layer.backbone]
+        inside = [mixer for mixer in found if opening.layer_of(mixer.name) in backbone] or list(found)
+    if not inside:
+        raise ValueError(f"{subject.name} has no token mixer at {at}; layers with one: {', '.join(have)}")
+    return inside[-1]
+
+
+def _maps(mixer: Mixer, query: Sequence[float]) -> Maps:
+    H, W = mixer.size
+    cell = int(query[1] * H) * W + int(query[0] * W)
+    return {name: _normalised(row).reshape(H, W) for name, row in one_row.of_mixer(mixer, cell).items()}
+
+
+def _normalised(row: Tensor) -> Array:
+    weights = row.abs().mean(0)
+    return (weights / weights.sum().clamp(min=1e-30)).cpu().numpy()
+
+
+def _half(values: Array) -> int:
+    """How many positions have half of the weight, the heaviest first."""
+    heaviest = -(-values.ravel()).copy()
+    heaviest[::-1].sort()
+    return int((heaviest.cumsum() < 0.5).sum()) + 1
+
+
+def _drawn(found: Sequence[tuple[Subject, Image, Mixer, Maps]], query: tuple[float, float]) -> Drawing:
+    rows, names = [], []
+    for subject, image, mixer, maps in found:
+        row = [drawing.Panel(drawing.picture(image.pixels), image.name, query)]
+        row += [drawing.Panel(values, direction, query) for direction, values in maps.items()]
+        rows.append(row)
+        names.append(f"{subject.name}\n{mixer.name}")
+    highest = max(float(values.max()) for _, _, _, maps in found for values in maps.values())
+    scale = drawing.Scale("weight, part of the sum", True, highest * 1e-4, highest)
+    return drawing.panels([[*row] for row in rows], names, scale, "the ring is the query; a weight is no cause")

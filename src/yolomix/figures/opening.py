@@ -1,0 +1,197 @@
+"""Models and images as every figure takes them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from yolomix import data
+from yolomix.host import datasets, names, predicting, weights
+from yolomix.host.exported import Contents
+from yolomix.host.names import Kind
+from yolomix.host.survey import image_size, survey, with_scale
+from yolomix.host.yolo import YOLO
+from yolomix.records import Conditions
+from yolomix.surgery import insertion
+from yolomix.surgery.graph import Layer
+
+SAMPLE = 4  # images of the packaged sample, where no source is given
+RANDOM = "random weights"
+
+
+class Subject(NamedTuple):
+    """A model to look into.
+
+    Args:
+        name: as it was given.
+        module: in float32, in eval mode, not fused.
+        layers: what is known of its layers.
+        yolo: the model of Ultralytics around it.
+    """
+
+    name: str
+    module: Any
+    layers: tuple[Layer, ...]
+    yolo: Any
+
+    @property
+    def stride(self) -> int:
+        """The largest, in pixels."""
+        return int(self.module.stride.max())
+
+
+class Image(NamedTuple):
+    """An image as the models see it.
+
+    Args:
+        name: of its file.
+        pixels: (1, C, H, W), 0 to 1, with the border that Ultralytics adds.
+    """
+
+    name: str
+    pixels: Tensor
+
+
+def opened(models: Any) -> list[Subject]:
+    """Models by name, checkpoint, ``YOLO`` or module; one, or several.
+
+    >>> [subject.layers[0].module for subject in opened("yolov8n-cls.yaml")]
+    ['Conv']
+
+    Raises:
+        ValueError: none is given, or one is no PyTorch model.
+        FileNotFoundError: there is no such model.
+    """
+    given = list(models) if isinstance(models, list | tuple) else [models]
+    if not given:
+        raise ValueError("a figure needs a model: models=best.pt, or several")
+    return [_opened(one) for one in given]
+
+
+def _opened(model: Any) -> Subject:
+    if isinstance(model, str | Path):
+        if names.resolve(model).kind is Kind.EXPORTED:
+            raise ValueError(f"{model} is a file of another runtime, and a figure looks inside: give a .pt or a .yaml")
+        yolo, name = YOLO(str(model)), str(model)
+    else:
+        yolo, name = model, str(getattr(model, "ckpt_path", None) or getattr(model, "model_name", None) or "model")
+    module: Any = yolo if weights.is_layered(yolo) else getattr(yolo, "model", None)
+    if not weights.is_layered(module):
+        raise ValueError(f"a figure needs a model name, a YOLO or its model, got {type(model).__name__}")
+    module = module.float().eval()
+    return Subject(name, module, survey(with_scale(dict(module.yaml))), yolo)
+
+
+def untrained(subject: Subject, seed: int = 0) -> Subject:
+    """The same model with random weights: what of a figure is there without any training."""
+    module = weights.like(subject.module, dict(subject.module.yaml), seed)
+    return subject._replace(name=f"{subject.name}, {RANDOM}", module=module)
+
+
+def images(subject: Subject, source: str | Path | None, imgsz: int | Sequence[int] | None) -> list[Image]:
+    """Images in their letterbox, as predict shows them to a model of one size.
+
+    Args:
+        subject: the model, whose task decides how an image is prepared.
+        source: an image file or a folder; None takes four images of the packaged sample.
+        imgsz: height and width in pixels, or one number for both; None takes that of the model's training, else 640.
+
+    Raises:
+        ValueError: there is no image there.
+    """
+    height, width = image_size(imgsz or trained_at(subject.module))
+    step = subject.stride
+    size = (-(-height // step) * step, -(-width // step) * step)
+    contents = Contents(subject.module.task, subject.module.names, size, stride=step)
+    with tempfile.TemporaryDirectory(prefix="yolomix-figures-", ignore_cleanup_errors=True) as folder:
+        found = _found(source, Path(folder))
+        shown = predicting.shown(_yolo(subject), found, contents)
+        return [Image(file.name, pixels) for file, pixels in zip(found, shown, strict=True)]
+
+
+def trained_at(module: Any) -> int:
+    """The image size of a model's training; 640 where it does not say."""
+    args = getattr(module, "args", {})
+    found = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
+    return found if isinstance(found, int) else 640
+
+
+def _found(source: str | Path | None, folder: Path) -> list[Path]:
+    if source is None:
+        data.render(folder, {"val": SAMPLE})
+        return sorted((folder / "images" / "val").iterdir())
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"source={source}: there is no such image or folder")
+    found = [path] if path.is_file() else datasets.images(path)
+    if not found:
+        raise ValueError(f"source={source}: no image is in there")
+    return found
+
+
+def _yolo(subject: Subject) -> Any:
+    """Something that knows the predictor of the model's task and family."""
+    if hasattr(subject.yolo, "_smart_load"):
+        return subject.yolo
+    return YOLO(str(subject.module.yaml.get("yaml_file", "yolo11n.yaml")), task=subject.module.task)
+
+
+def at_layers(subject: Subject, at: insertion.At) -> list[int]:
+    """The layer indices that ``at`` names, as everywhere in yolomix.
+
+    Raises:
+        ValueError: no such layer, or one without a feature map; the message has those that there are.
+    """
+    if isinstance(at, str) and "," in at:
+        at = [int(part) if part.strip().isdecimal() else part.strip() for part in at.split(",")]
+    if isinstance(at, str) and at.isdecimal():
+        at = int(at)
+    return insertion.resolve(at, subject.layers)
+
+
+def said(subjects: Sequence[Subject], shown: Sequence[Image], **settings: Any) -> dict[str, Any]:
+    """What was done, for the JSON beside a figure."""
+    size = "x".join(map(str, shown[0].pixels.shape[2:])) if shown else ""
+    return {
+        "models": [subject.name for subject in subjects],
+        "images": [image.name for image in shown],
+        "imgsz": size,
+        **settings,
+        "conditions": Conditions.here().to_dict(),
+    }
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a module is in.
+
+    >>> layer_of("model.4.m.0"), layer_of("")
+    (4, None)
+    """
+    parts = name.split(".")
+    return int(parts[1]) if parts[0] == "model" and len(parts) > 1 and parts[1].isdecimal() else None
+
+
+def maps(subject: Subject, x: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
+    """The feature maps (B, C, H, W) that layers give for images (B, C, H, W), with what gradients need."""
+    found = dict[int, Tensor]()
+    handles = []
+    for index in layers:
+        keep = _keeper(found, index)
+        handles.append(subject.module.model[index].register_forward_hook(keep))
+    try:
+        subject.module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _keeper(found: dict[int, Tensor], index: int) -> Any:
+    def _keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found[index] = output
+
+    return _keep

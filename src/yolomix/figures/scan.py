@@ -1,0 +1,68 @@
+"""The order in which scans read an image: one map for every direction."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yolomix.figures import drawing, opening
+from yolomix.figures.attention import chosen
+from yolomix.figures.mixers import SCANS, Mixer, mixers
+from yolomix.figures.opening import Image, Subject
+from yolomix.figures.values import Array, Figure, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+
+def scan(
+    models: Any, source: str | Path | None = None, at: Any = None, imgsz: int | Sequence[int] | None = None
+) -> Figure:
+    """The time step at which a scan reads each position, for each of its directions, over the first image.
+
+    Args:
+        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        source: an image or a folder, whose first image is taken; None takes one of the packaged sample.
+        at: the layer that the scan is in, as for a graft; None takes the last one in the backbone that has any.
+        imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
+
+    Raises:
+        ValueError: a model has no scan there; the message says which layers have one.
+    """
+    subjects = opening.opened(models)
+    image = opening.images(subjects[0], source, imgsz)[0]
+    found = list[tuple[Subject, Mixer, dict[str, Array]]]()
+    for subject in subjects:
+        scans = [mixer for mixer in mixers(subject, image.pixels) if mixer.operator in SCANS]
+        mixer = chosen(subject, scans, at)
+        found.append(
+            (subject, mixer, {path.direction: _times(path.order.cpu().numpy(), mixer) for path in mixer.paths})
+        )
+    table: list[Row] = [("model", "module", "direction", "map", "first position", "last position")]
+    arrays = {}
+    for i, (subject, mixer, maps) in enumerate(found):
+        for direction, times in maps.items():
+            ends = (str(tuple(map(int, np.argwhere(times == end)[0]))) for end in (0, times.size - 1))
+            table.append((subject.name, mixer.name, direction, "x".join(map(str, mixer.size)), *ends))
+            arrays[f"model{i}_{direction.replace(' ', '_')}"] = times
+    return Figure("scan", arrays, opening.said(subjects, [image]), table, functools.partial(_drawn, found, image))
+
+
+def _times(order: Array, mixer: Mixer) -> Array:
+    times = np.empty(order.size, dtype=np.int64)
+    times[order] = np.arange(order.size)
+    return times.reshape(mixer.size)
+
+
+def _drawn(found: Sequence[tuple[Subject, Mixer, dict[str, Array]]], image: Image) -> Drawing:
+    rows, names = [], []
+    for subject, mixer, maps in found:
+        row = [drawing.Panel(drawing.picture(image.pixels), image.name)]
+        row += [drawing.Panel(times / max(times.size - 1, 1), direction) for direction, times in maps.items()]
+        rows.append(row)
+        names.append(f"{subject.name}\n{mixer.name}")
+    return drawing.panels(rows, names, drawing.Scale("time of reading: first to last", low=0.0, high=1.0))
