@@ -61,6 +61,7 @@ FLOORS = {
         "host",
         "verifying",
     },
+    "figures": {"_version", "files", "showing", "ops", "nn", "data", "records", "surgery", "host", "profiling"},
     "doctor": {"hooks", "host", "records", "data", "ops"},
     "demo": {"files", "progress", "profiling", "verifying", "showing", "host", "records", "data", "ops"},
     "studying": {
@@ -94,6 +95,7 @@ FLOORS = {
         "editing",
         "transferring",
         "hooks",
+        "figures",
         "host",
         "surgery",
         "models",

@@ -13,6 +13,7 @@ from yolomix import hooks
 from yolomix._version import __version__
 
 if TYPE_CHECKING:
+    from yolomix import figures as figures
     from yolomix.editing import ModelEdit as ModelEdit
     from yolomix.editing import edit as edit
     from yolomix.editing import graft as graft
@@ -34,10 +35,24 @@ _HOME = {
     "transfer": "yolomix.transferring",
     "verify": "yolomix.verifying.verifying",
 }
-__all__ = ["YOLO", "ModelEdit", "Study", "__version__", "edit", "graft", "profile", "register", "transfer", "verify"]
+__all__ = [
+    "YOLO",
+    "ModelEdit",
+    "Study",
+    "__version__",
+    "edit",
+    "figures",
+    "graft",
+    "profile",
+    "register",
+    "transfer",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "figures":
+        return importlib.import_module("yolomix.figures")
     if name not in _HOME:
         raise AttributeError(f"module 'yolomix' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -205,6 +205,23 @@ def _layer_and_number(text: str) -> tuple[str, int] | None:
     return (layer, int(n)) if layer and n.isdecimal() and int(n) else None
 
 
+def fractions(count: int) -> Kind:
+    """Numbers from 0 to 1 with commas between them.
+
+    >>> fractions(2).read("0.5,0.25"), fractions(2).read("0.5,2")
+    ([0.5, 0.25], None)
+    """
+
+    def _read(text: str) -> list[float] | None:
+        try:
+            found = [float(part) for part in text.split(",")]
+        except ValueError:
+            return None
+        return found if len(found) == count and all(0 <= part <= 1 for part in found) else None
+
+    return Kind(f"{count} numbers from 0 to 1 with commas" if count > 1 else "a number from 0 to 1", _read)
+
+
 TEXT = Kind("a text")
 SWITCH = Kind("true or false", _switch, ("true", "false"))
 FILE = Kind("a file", suffixes=("",))
@@ -216,6 +233,7 @@ EXPORT_FORMAT = Kind("an export format")
 EXPORT_FORMATS = Kind("export formats", lambda text: text.split(","))
 PRECISIONS = some_of("32", "16", "8")
 BLOCK = Kind("a block")
+MODELS = Kind("model names", lambda text: text.split(","), suffixes=(".pt", ".yaml", ".yml"))
 POINTS = Kind("insertion points", lambda text: text.split(","))
 LAYER_TYPES = Kind("OLD:NEW", _pair)
 LAYER_AND_NUMBER = Kind("LAYER:N", _layer_and_number)

@@ -12,7 +12,7 @@ GROUPS = {
     "Run, as in yolo": ("train", "val", "predict", "track", "export", "benchmark"),
     "Change a model": ("graft", "edit", "transfer"),
     "Compare": ("study",),
-    "Look": ("verify", "export-matrix", "profile", "models", "blocks", "doctor", "version"),
+    "Look": ("verify", "export-matrix", "profile", "figures", "models", "blocks", "doctor", "version"),
 }
 FLAGS = (
     ("", "import=MODULE", "import blocks of your own; as often as wanted"),

@@ -13,16 +13,19 @@ from yolomix.cli.arguments import (
     LAYER_AND_NUMBER,
     LAYER_TYPES,
     MODEL,
+    MODELS,
     POINTS,
     PRECISIONS,
     SWITCH,
     TEXT,
     Argument,
+    fractions,
     numbers,
     one_of,
     whole,
 )
 from yolomix.cli.verb import Verb
+from yolomix.figures import KINDS
 from yolomix.surgery.grammar import MODES
 
 ULTRALYTICS_ARGUMENTS = "https://docs.ultralytics.com/usage/cfg"
@@ -124,6 +127,20 @@ STUDY = (
     Argument("address", "of the Ray cluster; without it one on this machine", TEXT),
 )
 
+FIGURES = (
+    Argument("kind", f"what to draw: {', '.join(KINDS)}", one_of(*KINDS), required=True, hint="a kind", bare=True),
+    Argument("models", "what to look into; several with commas, on the same images", MODELS, required=True),
+    Argument("source", "an image or a folder; without it, four images of the packaged sample", FILE),
+    Argument("at", "layers, named as by `at` of graft", POINTS),
+    Argument("class", "of cam: only these classes, by name or number, with commas", POINTS),
+    Argument("box", "of cam: the detection there, left,top,right,bottom in fractions of the image", fractions(4)),
+    Argument("method", "of cam: layercam, or one of pytorch-grad-cam", TEXT),
+    Argument("query", "of attention: the position, x,y in fractions of the image (the middle)", fractions(2)),
+    Argument("conf", "of compare: the least score of a detection", fractions(1)),
+    Argument("imgsz", "height and width in pixels, or one number for both (that of the training)", numbers(1, 2)),
+    Argument("out", "folder for the files", FOLDER, default="runs/figures"),
+    Argument("gallery", "true: one page with the figure of every image instead", SWITCH, default=False),
+)
 TO_RUN = Argument(
     "model",
     "a checkpoint, a model YAML, or one that `yolomix models` lists, with its scale letter",
@@ -277,6 +294,18 @@ VERBS = {
                 "yolomix export-matrix formats=onnx out=zoo.csv",
             ),
             MATRIX,
+        ),
+        Verb(
+            "figures",
+            "figures",
+            "draw what models look at, and whether a graft is used",
+            (
+                "yolomix figures erf models=best.pt",
+                "yolomix figures gates models=runs/detect/train",
+                "yolomix figures attention models=a.pt,b.pt source=images at=p4 query=0.3,0.6",
+                "yolomix figures compare models=a.pt,b.pt source=images gallery=true",
+            ),
+            FIGURES,
         ),
         Verb(
             "study",

@@ -6,6 +6,7 @@ Colour maps are perceptually uniform, and brighter means more in all of them: a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -77,8 +78,8 @@ def panels(rows: Sequence[Sequence[Panel]], names: Sequence[str], scale: Scale, 
             axis.set_axis_off()
         for panel, axis in zip(row, row_axes, strict=False):
             _draw(axis, panel, norm)
-        row_axes[0].text(-0.04, 0.5, name, rotation=90, ha="right", va="center", transform=row_axes[0].transAxes,
-                         fontsize=FONT)  # fmt: skip
+        place = row_axes[0].transAxes
+        row_axes[0].text(-0.04, 0.5, name, rotation=90, ha="right", va="center", transform=place, fontsize=FONT)
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=axes, shrink=0.9, aspect=30, pad=0.02)
     bar.set_label(scale.label, fontsize=FONT)
     bar.ax.tick_params(labelsize=FONT)
@@ -89,10 +90,10 @@ def panels(rows: Sequence[Sequence[Panel]], names: Sequence[str], scale: Scale, 
 
 def _draw(axis: Any, panel: Panel, norm: Any) -> None:
     axis.set_axis_on()
+    height, width = panel.values.shape[:2]
     axis.set_xticks([])
     axis.set_yticks([])
-    height, width = panel.values.shape[:2]
-    place = {"extent": (0, width, height, 0), "interpolation": "nearest"}
+    place: dict[str, Any] = {"extent": (0, width, height, 0), "interpolation": "nearest"}
     if panel.values.ndim == 3:
         axis.imshow(panel.values, **place)
     else:
@@ -102,7 +103,19 @@ def _draw(axis: Any, panel: Panel, norm: Any) -> None:
     axis.set_title(panel.title, fontsize=FONT)
 
 
-def picture(pixels: Any) -> Array:
+def short(name: str) -> str:
+    """A model's name as long as a panel: of a training its folder.
+
+    >>> short("runs/detect/train3/weights/best.pt"), short("a/very/long/way/to/yolo11n.yaml")
+    ('train3 best.pt', 'yolo11n.yaml')
+    """
+    path = Path(name)
+    if path.parent.name == "weights":
+        return f"{path.parent.parent.name} {path.name}"
+    return path.name
+
+
+def as_image(pixels: Any) -> Array:
     """An image (1, C, H, W) as it is drawn: (H, W, 3), 0 to 1; the first three channels, or the first alone."""
     shown = pixels[0].detach().float().cpu().numpy()
     shown = shown[:3] if shown.shape[0] >= 3 else np.repeat(shown[:1], 3, axis=0)

@@ -57,7 +57,7 @@ class Image(NamedTuple):
 
 
 def opened(models: Any) -> list[Subject]:
-    """Models by name, checkpoint, ``YOLO`` or module; one, or several.
+    """Models by name, checkpoint or ``YOLO``; one, or several.
 
     >>> [subject.layers[0].module for subject in opened("yolov8n-cls.yaml")]
     ['Conv']
@@ -76,14 +76,25 @@ def _opened(model: Any) -> Subject:
     if isinstance(model, str | Path):
         if names.resolve(model).kind is Kind.EXPORTED:
             raise ValueError(f"{model} is a file of another runtime, and a figure looks inside: give a .pt or a .yaml")
-        yolo, name = YOLO(str(model)), str(model)
+        yolo: Any = YOLO(str(model))
     else:
-        yolo, name = model, str(getattr(model, "ckpt_path", None) or getattr(model, "model_name", None) or "model")
+        yolo = model
     module: Any = yolo if weights.is_layered(yolo) else getattr(yolo, "model", None)
     if not weights.is_layered(module):
-        raise ValueError(f"a figure needs a model name, a YOLO or its model, got {type(model).__name__}")
+        raise ValueError(f"a figure needs a model name or a YOLO, got {type(model).__name__}")
     module = module.float().eval()
-    return Subject(name, module, survey(with_scale(dict(module.yaml))), yolo)
+    return Subject(_name(model), module, survey(with_scale(dict(module.yaml))), yolo)
+
+
+def named(models: Sequence[Any]) -> list[str]:
+    """What models are called, as they were given."""
+    return [_name(one) for one in models]
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, str | Path):
+        return str(model)
+    return str(getattr(model, "ckpt_path", None) or getattr(model, "model_name", None) or type(model).__name__)
 
 
 def untrained(subject: Subject, seed: int = 0) -> Subject:
@@ -101,16 +112,16 @@ def images(subject: Subject, source: str | Path | None, imgsz: int | Sequence[in
         imgsz: height and width in pixels, or one number for both; None takes that of the model's training, else 640.
 
     Raises:
-        ValueError: there is no image there.
+        FileNotFoundError: there is no image there.
     """
     height, width = image_size(imgsz or trained_at(subject.module))
     step = subject.stride
     size = (-(-height // step) * step, -(-width // step) * step)
     contents = Contents(subject.module.task, subject.module.names, size, stride=step)
     with tempfile.TemporaryDirectory(prefix="yolomix-figures-", ignore_cleanup_errors=True) as folder:
-        found = _found(source, Path(folder))
-        shown = predicting.shown(_yolo(subject), found, contents)
-        return [Image(file.name, pixels) for file, pixels in zip(found, shown, strict=True)]
+        given = _sample(Path(folder)) if source is None else found(source)
+        shown = predicting.shown(subject.yolo, given, contents)
+        return [Image(file.name, pixels) for file, pixels in zip(given, shown, strict=True)]
 
 
 def trained_at(module: Any) -> int:
@@ -120,24 +131,21 @@ def trained_at(module: Any) -> int:
     return found if isinstance(found, int) else 640
 
 
-def _found(source: str | Path | None, folder: Path) -> list[Path]:
-    if source is None:
-        data.render(folder, {"val": SAMPLE})
-        return sorted((folder / "images" / "val").iterdir())
+def _sample(folder: Path) -> list[Path]:
+    data.render(folder, {"val": SAMPLE})
+    return sorted((folder / "images" / "val").iterdir())
+
+
+def found(source: str | Path) -> list[Path]:
+    """The images of a source, in order.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or no image in it.
+    """
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"source={source}: there is no such image or folder")
-    found = [path] if path.is_file() else datasets.images(path)
-    if not found:
-        raise ValueError(f"source={source}: no image is in there")
-    return found
-
-
-def _yolo(subject: Subject) -> Any:
-    """Something that knows the predictor of the model's task and family."""
-    if hasattr(subject.yolo, "_smart_load"):
-        return subject.yolo
-    return YOLO(str(subject.module.yaml.get("yaml_file", "yolo11n.yaml")), task=subject.module.task)
+    return [path] if path.is_file() else datasets.images(str(path))
 
 
 def at_layers(subject: Subject, at: insertion.At) -> list[int]:
@@ -153,11 +161,11 @@ def at_layers(subject: Subject, at: insertion.At) -> list[int]:
     return insertion.resolve(at, subject.layers)
 
 
-def said(subjects: Sequence[Subject], shown: Sequence[Image], **settings: Any) -> dict[str, Any]:
+def said(models: Sequence[Subject | str], shown: Sequence[Image], **settings: Any) -> dict[str, Any]:
     """What was done, for the JSON beside a figure."""
     size = "x".join(map(str, shown[0].pixels.shape[2:])) if shown else ""
     return {
-        "models": [subject.name for subject in subjects],
+        "models": [one if isinstance(one, str) else one.name for one in models],
         "images": [image.name for image in shown],
         "imgsz": size,
         **settings,

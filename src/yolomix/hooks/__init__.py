@@ -61,7 +61,12 @@ HOOKS = (
         "ultralytics.engine.trainer", "BaseTrainer.resume_training", "checkpoint.resume_training", "words on resuming"
     ),
     Hook("ultralytics.engine.trainer", "BaseTrainer.save_model", "saving.save_model", "whole checkpoint files"),
-    Hook("ultralytics.engine.trainer", "BaseTrainer.save_metrics", "saving.save_metrics", "one row for an epoch"),
+    Hook(
+        "ultralytics.engine.trainer",
+        "BaseTrainer.save_metrics",
+        "saving.save_metrics",
+        "one row an epoch; gates",
+    ),
     Hook("ultralytics.engine.trainer", "strip_optimizer", "saving.strip_optimizer", "whole checkpoint files"),
     Hook("ultralytics.engine.model", "Model.save", "saving.save", "whole checkpoint files"),
     Hook("ultralytics.engine.exporter", "Exporter.__call__", "exports.export", "exported files that are whole"),
@@ -77,7 +82,7 @@ HOOKS = (
 OWN = "__yolomix_wrapper__"
 
 # What binds modules of Ultralytics when it is imported, and so has to be imported anew with them.
-BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "verifying", "demo", "studying")
+BOUND = ("host", "hooks", "transferring", "planning", "editing", "doctor", "verifying", "figures", "demo", "studying")
 
 
 def join() -> None:

@@ -16,6 +16,7 @@ from ultralytics.utils import LOGGER
 
 from yolomix import files
 from yolomix.hooks import nonfinite
+from yolomix.host import gates
 
 PATHS = ("last", "best", "wdir")  # where a trainer writes: two files, and the folder of those of single epochs
 
@@ -65,8 +66,12 @@ def save_metrics(native: Callable[..., Any], trainer: Any, *args: Any, **kwargs:
     """``BaseTrainer.save_metrics``, which appends a row to ``results.csv`` before the checkpoint of the epoch is there.
 
     A process that was killed in between left a row of an epoch that is trained again, one without room half a row.
+    The gates of grafts are written beside it.
     """
     _drop_rows(trainer.csv, trainer.epoch + 1)
+    ema = getattr(trainer, "ema", None)  # what the checkpoint of the epoch will hold
+    if ema is not None:
+        gates.append(trainer.save_dir, trainer.epoch + 1, ema.ema)
     return native(trainer, *args, **kwargs)
 
 

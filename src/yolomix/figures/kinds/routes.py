@@ -22,7 +22,7 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
     """The class of every position in every ASSG, and its place in the sorted sequence.
 
     Args:
-        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        models: one or several, each a name, a checkpoint or a ``YOLO``.
         source: an image or a folder; None takes four images of the packaged sample.
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
 
@@ -49,7 +49,13 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
             table.append((subject.name, image.name, one.name, f"{(counts > 0).sum()} of {one.kinds}", largest))
             arrays[f"row{i}_{one.name}_classes"] = one.classes.cpu().numpy().reshape(one.size)
             arrays[f"row{i}_{one.name}_place"] = place(one)
-    return Figure("routes", arrays, opening.said(subjects, shown), table, functools.partial(_drawn, found))
+    return Figure(
+        "routes",
+        arrays,
+        opening.said(subjects, shown),
+        table,
+        functools.partial(_drawn, found),
+    )
 
 
 def place(one: Routes) -> Array:
@@ -62,13 +68,13 @@ def place(one: Routes) -> Array:
 def _drawn(found: Sequence[tuple[Subject, Image, list[Routes]]]) -> Drawing:
     rows, names = [], []
     for subject, image, several in found:
-        row = [drawing.Panel(drawing.picture(image.pixels), image.name)]
+        row = [drawing.Panel(drawing.as_image(image.pixels), image.name)]
         for one in several:
             short = one.name.removeprefix("model.")
             classes = one.classes.cpu().numpy().reshape(one.size) / max(one.kinds - 1, 1)
             times = place(one) / max(one.order.numel() - 1, 1)
             row += [drawing.Panel(classes, f"{short}: class"), drawing.Panel(times, f"{short}: order")]
         rows.append(row)
-        names.append(subject.name)
+        names.append(drawing.short(subject.name))
     scale = drawing.Scale("class, or place in the sequence: first to last", low=0.0, high=1.0)
     return drawing.panels(rows, names, scale)

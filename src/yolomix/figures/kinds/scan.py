@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolomix.figures import drawing, opening
-from yolomix.figures.attention import chosen
+from yolomix.figures.kinds.attention import chosen
 from yolomix.figures.mixers import SCANS, Mixer, mixers
 from yolomix.figures.opening import Image, Subject
 from yolomix.figures.values import Array, Figure, Row
@@ -25,7 +25,7 @@ def scan(
     """The time step at which a scan reads each position, for each of its directions, over the first image.
 
     Args:
-        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        models: one or several, each a name, a checkpoint or a ``YOLO``.
         source: an image or a folder, whose first image is taken; None takes one of the packaged sample.
         at: the layer that the scan is in, as for a graft; None takes the last one in the backbone that has any.
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
@@ -49,7 +49,13 @@ def scan(
             ends = (str(tuple(map(int, np.argwhere(times == end)[0]))) for end in (0, times.size - 1))
             table.append((subject.name, mixer.name, direction, "x".join(map(str, mixer.size)), *ends))
             arrays[f"model{i}_{direction.replace(' ', '_')}"] = times
-    return Figure("scan", arrays, opening.said(subjects, [image]), table, functools.partial(_drawn, found, image))
+    return Figure(
+        "scan",
+        arrays,
+        opening.said(subjects, [image]),
+        table,
+        functools.partial(_drawn, found, image),
+    )
 
 
 def _times(order: Array, mixer: Mixer) -> Array:
@@ -61,8 +67,8 @@ def _times(order: Array, mixer: Mixer) -> Array:
 def _drawn(found: Sequence[tuple[Subject, Mixer, dict[str, Array]]], image: Image) -> Drawing:
     rows, names = [], []
     for subject, mixer, maps in found:
-        row = [drawing.Panel(drawing.picture(image.pixels), image.name)]
+        row = [drawing.Panel(drawing.as_image(image.pixels), image.name)]
         row += [drawing.Panel(times / max(times.size - 1, 1), direction) for direction, times in maps.items()]
         rows.append(row)
-        names.append(f"{subject.name}\n{mixer.name}")
+        names.append(f"{drawing.short(subject.name)}\n{mixer.name}")
     return drawing.panels(rows, names, drawing.Scale("time of reading: first to last", low=0.0, high=1.0))

@@ -34,7 +34,7 @@ def attention(
     direction and one for their sum.
 
     Args:
-        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        models: one or several, each a name, a checkpoint or a ``YOLO``.
         source: an image or a folder; None takes four images of the packaged sample.
         at: the layer that the mixer is in, as for a graft; None takes the last one in the backbone that has any.
         query: the position, x and y in fractions of the image.
@@ -109,10 +109,10 @@ def _half(values: Array) -> int:
 def _drawn(found: Sequence[tuple[Subject, Image, Mixer, Maps]], query: tuple[float, float]) -> Drawing:
     rows, names = [], []
     for subject, image, mixer, maps in found:
-        row = [drawing.Panel(drawing.picture(image.pixels), image.name, query)]
+        row = [drawing.Panel(drawing.as_image(image.pixels), image.name, query)]
         row += [drawing.Panel(values, direction, query) for direction, values in maps.items()]
         rows.append(row)
-        names.append(f"{subject.name}\n{mixer.name}")
+        names.append(f"{drawing.short(subject.name)}\n{mixer.name}")
     highest = max(float(values.max()) for _, _, _, maps in found for values in maps.values())
     scale = drawing.Scale("weight, part of the sum", True, highest * 1e-4, highest)
     return drawing.panels([[*row] for row in rows], names, scale, "the ring is the query; a weight is no cause")

@@ -36,7 +36,7 @@ def erf(
     """The effective receptive field of layers of models, with the area that has 20, 30, 50 and 99 % of it.
 
     Args:
-        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        models: one or several, each a name, a checkpoint or a ``YOLO``.
         source: an image or a folder; None takes four images of the packaged sample.
         at: layers, as for a graft; their feature maps are looked at.
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
@@ -111,5 +111,5 @@ def _drawn(subjects: Sequence[Subject], fields: Sequence[dict[int, Array]]) -> D
             row.append(drawing.Panel(values, f"{subject.layers[index]}, 50 %: {area(field, 0.5):.1%}"))
         rows.append(row)
     scale = drawing.Scale("gradient, part of the largest", True, DARKEST, 1.0)
-    names = [subject.name for subject in subjects]
+    names = [drawing.short(subject.name) for subject in subjects]
     return drawing.panels(rows, names, scale, "a map of random weights shows what is there without training")

@@ -25,7 +25,7 @@ def delta(
     """The mean step size of every position in every scan: over channels and directions.
 
     Args:
-        models: one or several, each a name, a checkpoint, a ``YOLO`` or its model.
+        models: one or several, each a name, a checkpoint or a ``YOLO``.
         source: an image or a folder; None takes four images of the packaged sample.
         at: layers, as for a graft; None takes all.
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
@@ -74,6 +74,6 @@ def _drawn(found: Sequence[tuple[Subject, Image, dict[str, Array]]]) -> Drawing:
     rows, names = [], []
     for subject, image, maps in found:
         panels = [drawing.Panel(values, name.removeprefix("model.")) for name, values in maps.items()]
-        rows.append([drawing.Panel(drawing.picture(image.pixels), image.name), *panels])
-        names.append(subject.name)
+        rows.append([drawing.Panel(drawing.as_image(image.pixels), image.name), *panels])
+        names.append(drawing.short(subject.name))
     return drawing.panels(rows, names, drawing.Scale("mean step size Δ, of one step of the scan", True))

@@ -1,0 +1,1 @@
+"""One file for every kind of figure, with a function of its name."""
