@@ -15,6 +15,7 @@ from tests.studying import synthetic
 from tests.test_records import CONDITIONS
 from tests.tiny import description
 from yolomix import ops
+from yolomix.figures.values import Figure
 from yolomix.matrix.values import Cell, Key, Matrix
 from yolomix.planning import EditedModel
 from yolomix.profiling.latency import Latency
@@ -89,6 +90,9 @@ VALUES: dict[str, Callable[[], Shown]] = {
     ),
     "<Verification best.onnx: DIFFERS, raw outputs: scores 1.0e-03>": lambda: VERIFIED,
     "<Matrix 0 of 1 cells measured, 0 agree>": lambda: Matrix((Cell(Key("a.yaml", "", "onnx", "FP32", "64")),)),
+    "<Figure erf of a.pt, <b>.yaml: .save() writes it>": lambda: Figure(
+        "erf", {}, {"models": ["a.pt", "<b>.yaml"]}, [("model",), ("<b>.yaml",)], lambda: None
+    ),
     "<Processor AMD EPYC (znver4, x86_64), AVX-512>": lambda: CONDITIONS.processor,
 }
 

@@ -41,6 +41,7 @@ WORDS = {
     "verify": ["model=yolov8n.yaml", "file=best.onnx"],
     "export-matrix": [V8, "formats=paddle", "precision=16"],
     "study": ["study"],
+    "figures": ["insertion", "models=yolov8n.yaml", "imgsz=32"],
     "blocks": [],
     "doctor": [],
     "completion": ["bash"],

@@ -47,5 +47,5 @@ def figures(*, kind: str, models: list[str], source: str | None, out: Path, gall
 def _check(kind: str, takes: list[str], settings: dict[str, Any]) -> None:
     for name in settings:
         if name not in takes:
-            others = ", ".join("class" if other == "classes" else other for other in takes if other != "models")
-            raise UsageError(f"{kind} takes no {'class' if name == 'classes' else name}=; it takes models and {others}")
+            others = ", ".join("class" if other == "classes" else other for other in takes)
+            raise UsageError(f"{kind} takes no {'class' if name == 'classes' else name}=; it takes {others}")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from yolomix.figures.kinds import KINDS
+
 if TYPE_CHECKING:
     from yolomix.figures.kinds.attention import attention as attention
     from yolomix.figures.kinds.cam import cam as cam
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from yolomix.figures.page import gallery as gallery
     from yolomix.figures.values import Figure as Figure
 
-KINDS = ("erf", "cam", "attention", "delta", "routes", "gates", "scan", "insertion", "compare")
 _HOME = {kind: f"kinds.{kind}" for kind in KINDS} | {"gallery": "page", "Figure": "values"}
 __all__ = [
     "KINDS", "Figure", "attention", "cam", "compare", "delta", "erf", "gallery", "gates", "insertion", "routes", "scan",

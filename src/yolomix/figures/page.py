@@ -11,9 +11,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yolomix.figures
 from yolomix import files
-from yolomix.figures import opening
+from yolomix.figures import kinds, opening
 from yolomix.figures.values import Figure
 
 MOST = 200  # images of a page, each a few hundred kilobytes
@@ -48,7 +47,7 @@ def gallery(kind: str, models: Any, source: str | Path, out: str | Path = "runs/
     Raises:
         ValueError: a kind that takes no images; too many images for a page.
     """
-    draw: Callable[..., Figure] = getattr(yolomix.figures, kind)
+    draw: Callable[..., Figure] = kinds.find(kind)
     if "source" not in inspect.signature(draw).parameters:
         raise ValueError(f"a gallery is of images, and {kind} takes none")
     given = opening.found(source)
