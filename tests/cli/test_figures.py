@@ -26,7 +26,7 @@ def test_a_figure_is_files_a_table_and_a_verdict(tmp_path, monkeypatch, capsys):
     ("words", "told"),
     [
         (["gates", "models=a.pt", "at=p4"], "gates takes no at=; it takes models"),
-        (["erf", "models=a.pt", "class=cat"], "erf takes no class=; it takes models, source, at, imgsz, random"),
+        (["erf", "models=a.pt", "classes=cat"], "erf takes no classes=; it takes models, source, at, imgsz, random"),
         (["erf", "models=a.pt", "gallery=true"], "a gallery needs source=, a folder of images"),
         (["blame", "models=a.pt"], "kind must be one of erf, cam, attention, delta, routes, gates, scan, insertion"),
         (["attention", "models=a.pt", "query=2,0"], "query must be 2 numbers from 0 to 1 with commas, got '2,0'"),

@@ -38,7 +38,8 @@ def test_a_function_takes_what_its_verb_declares(verb):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_needed_argument_that_is_missing_is_refused_with_an_example(verb, name):
-    others = [f"{argument.name}=a" for argument in verb.arguments if argument.required and argument.name != name]
+    needed = [argument for argument in verb.arguments if argument.required and argument.name != name]
+    others = [f"{argument.name}={(argument.kind.choices or ('a',))[0]}" for argument in needed]
     with pytest.raises(UsageError) as refused:
         verb.parse(others)
     argument = verb.argument(name)

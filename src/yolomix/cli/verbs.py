@@ -132,7 +132,7 @@ FIGURES = (
     Argument("models", "what to look into; several with commas, on the same images", MODELS, required=True),
     Argument("source", "an image or a folder; without it, four images of the packaged sample", FILE),
     Argument("at", "layers, named as by `at` of graft", POINTS),
-    Argument("class", "of cam: only these classes, by name or number, with commas", POINTS),
+    Argument("classes", "of cam: only these classes, by name or number, with commas", POINTS),
     Argument("box", "of cam: the detection there, left,top,right,bottom in fractions of the image", fractions(4)),
     Argument("method", "of cam: layercam, or one of pytorch-grad-cam", TEXT),
     Argument("query", "of attention: the position, x,y in fractions of the image (the middle)", fractions(2)),

@@ -154,11 +154,9 @@ def at_layers(subject: Subject, at: insertion.At) -> list[int]:
     Raises:
         ValueError: no such layer, or one without a feature map; the message has those that there are.
     """
-    if isinstance(at, str) and "," in at:
-        at = [int(part) if part.strip().isdecimal() else part.strip() for part in at.split(",")]
-    if isinstance(at, str) and at.isdecimal():
-        at = int(at)
-    return insertion.resolve(at, subject.layers)
+    points = at.split(",") if isinstance(at, str) else [at] if isinstance(at, int) else at
+    numbered = [int(point) if str(point).strip().isdecimal() else str(point).strip() for point in points]
+    return insertion.resolve(numbered, subject.layers)
 
 
 def said(models: Sequence[Subject | str], shown: Sequence[Image], **settings: Any) -> dict[str, Any]:
