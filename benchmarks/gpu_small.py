@@ -39,7 +39,7 @@ def apply(folder: Path, put: Callable[[Any, str, Any], None]) -> None:
         gpu_parity: {"FILES": gpu_parity.FILES[:1], "FEW": "bits or autocast"},
         gpu_plans: {"BATCHES": (1,), "candidates": lambda backward: [Candidate(16, 8, 1, 2)]},
         gpu_models: {"SIDE": 32, "COMPILER": "eager", "cases": _cases},
-        gpu_tensorrt: {"MODELS": ("yolo11n-mlla",), "BITS": (32,), "SIDE": 64, "FORM": "onnx", "build": _onnx},
+        gpu_tensorrt: {"MODELS": ("yolo11n-mlla",), "BITS": (32,), "SIDE": 32, "FORM": "onnx", "build": _onnx},
         gpu_amp: {"MODELS": ("yolo11n-mlla",), "DTYPES": ("float32",), "STEPS": 2, "WORKERS": 1,
                   "RECIPE": gpu_amp.RECIPE | recipe},
     }  # fmt: skip

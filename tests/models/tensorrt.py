@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 LIST = tomllib.loads(Path(__file__).with_name("tensorrt.toml").read_text(encoding="utf-8"))
 TAKEN = {operator: group["types"] for group in LIST["taken"] for operator in group["operators"]}
@@ -42,6 +42,10 @@ class Values:
             return len(self.constants[name].dims)
         return len(self.types[name].shape.dim) if name in self.types else 0
 
+    def length_of(self, name: str, axis: int) -> int:
+        """Its size along an axis; 0 of what nobody can infer."""
+        return int(self.types[name].shape.dim[axis].dim_value) if name in self.types else 0
+
 
 def faults(model: Any) -> Iterator[str]:
     """What of an ONNX file TensorRT does not take, or takes badly."""
@@ -51,7 +55,7 @@ def faults(model: Any) -> Iterator[str]:
             yield f"operators of {opset.domain}"
         elif not low <= opset.version <= high:
             yield f"opset {opset.version}"
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = Values(graph)
     for node in graph.node:
         kind, inputs = node.op_type, [*node.input]
@@ -83,11 +87,9 @@ def _attributes(node: Any, values: Values) -> Iterator[str]:
         rank = values.rank_of(node.input[0])
         if given.get("axis", -1) % rank < rank - LIMITS["topk_axes"]:
             yield f"TopK along axis {given['axis']} of {rank}"
-        count = values.constants.get(node.input[1])
-        if count is None:
-            yield "TopK of a number that is not constant"
-        elif numpy_helper.to_array(count).item() >= LIMITS["topk"]:
-            yield f"TopK of {numpy_helper.to_array(count).item()} elements"
+        count = values.length_of(node.output[0], given.get("axis", -1))
+        if count >= LIMITS["topk"]:
+            yield f"TopK of {count} elements"
     if kind == "Resize":
         for name, known in LIMITS["resize"].items():
             if given.get(name, known[0]) not in known:

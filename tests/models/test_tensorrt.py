@@ -81,7 +81,7 @@ NODE = helper.make_node
         (graph(NODE("Softplus", ["x"], ["y"]), kind=TensorProto.INT64), {"Softplus of INT64"}),
         (graph(NODE("CumSum", ["x", "k"], ["y"])), {"CumSum with an input 1 that is not constant"}),
         (graph(NODE("TopK", ["x", "4000"], ["y", "i"], axis=0)), {"TopK of 4000 elements"}),
-        (graph(NODE("TopK", ["x", "k"], ["y", "i"], axis=0)), {"TopK of a number that is not constant"}),
+        (graph(NODE("Equal", ["x", "x"], ["y"]), kind=TensorProto.BOOL), {"Equal of BOOL"}),
         (
             graph(NODE("TopK", ["x", "0"], ["y", "i"], axis=0, sorted=0), rank=5),
             {"TopK with sorted=0", "TopK along axis 0 of 5"},

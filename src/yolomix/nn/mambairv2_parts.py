@@ -146,8 +146,8 @@ def _open_pairs(length: int, window_size: int, lines: Tensor) -> Tensor:
     """
     n = count_windows(length, window_size)
     line = window_size * torch.arange(n, device=lines.device)[:, None] + lines  # (n, w*w)
-    wrapped = line >= n * window_size
-    padding = line - n * window_size * wrapped.to(line.dtype) >= length  # no `%`, which TensorRT lacks
+    wrapped = (line >= n * window_size).to(line.dtype)  # TensorRT compares no truth values
+    padding = line - n * window_size * wrapped >= length  # `%` it has only since version 10
     return (wrapped[:, :, None] == wrapped[:, None]) & ~padding[:, None]
 
 
