@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from tests.tiny import write_dataset
+from tests.tiny import TINY, write_dataset
 from torch import Tensor
 
 from benchmarks import gpu_amp, gpu_models, gpu_ops, gpu_parity, gpu_plans, gpu_tensorrt, gpu_timing
@@ -39,13 +39,20 @@ def apply(folder: Path, put: Callable[[Any, str, Any], None]) -> None:
         gpu_parity: {"FILES": gpu_parity.FILES[:1], "FEW": "bits or autocast"},
         gpu_plans: {"BATCHES": (1,), "candidates": lambda backward: [Candidate(16, 8, 1, 2)]},
         gpu_models: {"SIDE": 32, "COMPILER": "eager", "cases": _cases},
-        gpu_tensorrt: {"MODELS": ("yolo11n-mlla",), "BITS": (32,), "SIDE": 32, "FORM": "onnx", "build": _onnx},
+        gpu_tensorrt: {"MODELS": (str(_tiny(folder)),), "BITS": (32,), "SIDE": 64, "FORM": "onnx", "build": _onnx},
         gpu_amp: {"MODELS": ("yolo11n-mlla",), "DTYPES": ("float32",), "STEPS": 2, "WORKERS": 1,
                   "RECIPE": gpu_amp.RECIPE | recipe},
     }  # fmt: skip
     for module, values in changes.items():
         for name, value in values.items():
             put(module, name, value)
+
+
+def _tiny(folder: Path) -> Path:
+    """The name of a small detector with attention, without suffix."""
+    file = folder / "rehearsal" / "yolo0-tiny.yaml"
+    file.write_text(TINY, encoding="utf-8")
+    return file.with_name("yolo0n-tiny")
 
 
 def _onnx(model: Any, bits: int) -> Path:

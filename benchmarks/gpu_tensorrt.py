@@ -66,7 +66,7 @@ def build(model: Any, bits: int) -> Path:
 
 
 def _key(name: str, bits: int) -> Key:
-    return key(name, SIDE, 1, precisions.NAMES[bits], "inference", "TensorRT")
+    return key(Path(name).name, SIDE, 1, precisions.NAMES[bits], "inference", "TensorRT")
 
 
 @contextmanager
