@@ -13,12 +13,12 @@ import torch
 from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
-from yolomix.hooks import exports
-from yolomix.host import tools
+from yolomix.hooks import asked, exports
+from yolomix.host import datasets, tools
 from yolomix.ops import tracing
 
 ALIASES = {"xml": "openvino"}  # Ultralytics has trt, mlmodel and others
-MODEL = SimpleNamespace(yaml={"yaml_file": "a.yaml"}, pt_path="a.pt")
+MODEL = SimpleNamespace(yaml={"yaml_file": "a.yaml"}, pt_path="a.pt", task="detect", modules=lambda: [exports])
 
 
 class Exporter:
@@ -129,6 +129,59 @@ def test_what_a_format_has_not_is_refused(name, form):
     with pytest.raises(ValueError, match=rf"^format={form} has no {name}=True; formats that have it: .*onnx"):
         export(format=form, **{name: True})
     assert written() == {}
+
+
+NOTHING = {"quantize": None, "half": False, "int8": False, "device": None, "split": "val", "fraction": 1.0} | {"data": None}
+
+
+def refused(format: str, asked_for: str, **given) -> str:
+    """What an export in a precision is refused with, asked for in the words of the Ultralytics that is here."""
+    if "quantize" in utils.DEFAULT_CFG_DICT:
+        given["quantize"] = {"FP16": 16, "INT8": 8}[asked_for]
+    else:
+        given[asked.WORDS[asked_for]] = True
+    with pytest.raises(ValueError) as error:
+        export(format=format, **{**NOTHING, **given})
+    assert written() == {}
+    return str(error.value)
+
+
+def test_a_precision_that_a_format_lacks_is_refused():
+    found = refused("torchscript", "INT8").partition("; formats that have it: ")
+    assert found[0] == "format=torchscript has no INT8"
+    assert "openvino" in found[2].split(", ")
+    assert refused("paddle", "FP16").startswith("format=paddle has no FP16; formats that have it: ")
+
+
+@pytest.mark.skipif("quantize" in utils.DEFAULT_CFG_DICT, reason="newer Ultralytics write it on a CPU")
+def test_fp16_that_an_old_ultralytics_leaves_out_on_a_cpu_is_refused():
+    assert refused("onnx", "FP16").endswith(
+        "writes FP16 into ONNX files on a GPU alone, device=0; newer ones write it on a CPU, too: "
+        "pip install -U ultralytics"
+    )
+
+
+def test_int8_without_calibration_data_is_refused():
+    assert refused("openvino", "INT8") == (
+        "INT8 for format=openvino is calibrated on at least 16 images, and there is no data=: give the dataset of the "
+        "model, data=your.yaml, of which the split val is taken"
+    )
+
+
+def test_int8_with_too_few_images_is_refused(monkeypatch):
+    monkeypatch.setattr(datasets, "described", lambda data, task: {"val": "images"})
+    monkeypatch.setattr(datasets, "images", lambda place: [Path("a.png")] * 30)
+    said = "INT8 for format=openvino is calibrated on at least 16 images, and the split val of a.yaml gives {}: take "
+    said += "another split, say split=train, more of it by fraction=, or more images"
+    assert refused("openvino", "INT8", data="a.yaml", fraction=0.5) == said.format(15)
+    assert refused("openvino", "INT8", data="a.yaml", split="test") == said.replace("val", "test").format(0)
+
+
+def test_models_without_our_blocks_are_calibrated_as_ever(monkeypatch):
+    stock = SimpleNamespace(**{**vars(MODEL), "modules": lambda: [torch.nn.ReLU()]})
+    given = {**NOTHING, "int8": True}
+    with pytest.raises(exports.PrecisionError, match="INT8"):  # it is written, and what is written has no weights
+        exports.export(Exporter.__call__, Exporter(format="openvino", **given), stock)
 
 
 def test_a_missing_tool_is_named_before_anything_is_traced(monkeypatch):

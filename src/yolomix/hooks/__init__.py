@@ -72,6 +72,7 @@ HOOKS = (
     Hook("ultralytics.engine.exporter", "Exporter.__call__", "exports.export", "exported files that are whole"),
     Hook("ultralytics.engine.exporter", "Exporter.export_onnx", "exporting.export_onnx", "fast scans in ONNX files"),
     Hook("ultralytics.engine.exporter", "Exporter.export_openvino", "exporting.export_openvino", "fast scans there"),
+    Hook("ultralytics.engine.exporter", "Exporter.export_engine", "exporting.export_engine", "precision in the graph"),
     Hook("ultralytics.engine.exporter", "Exporter.export_torchscript", "exporting.export_plain", "words on open sizes"),
     Hook("ultralytics.engine.exporter", "Exporter.export_coreml", "exporting.export_plain", "words on open sizes"),
     Hook("ultralytics.utils.torch_utils", "get_flops", "flops.get_flops", "GFLOPs with our scans in them"),

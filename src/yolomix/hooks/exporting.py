@@ -12,9 +12,8 @@ import functools
 import inspect
 import io
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +21,10 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from yolomix import files
+from yolomix.hooks import asked, precision
+from yolomix.hooks.precision import Table
+from yolomix.hooks.replacing import replaced
+from yolomix.nn.layers import is_stock
 from yolomix.nn.running import running
 from yolomix.ops.marking import DOMAIN, Choice, marking, rehearsing
 
@@ -30,22 +33,23 @@ OLDEST_OPSET = 13  # whose Split and Unsqueeze the forms have
 OPSET = 18  # where nobody asks for one
 ROUNDS = "3"  # of onnxslim, a second each for Mamba-YOLO
 
-_STOCK = ("torch", "torchvision", "ultralytics")  # packages whose layers call no operator of ours
-_LOCK = threading.RLock()  # of the functions that are replaced for a while, which everybody calls
-
 
 def export_onnx(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
-    """``Exporter.export_onnx``, also on the way to other formats: scans in the form that the target holds.
+    """``Exporter.export_onnx``, also on the way to other formats: scans and precision as the target holds them.
 
     Raises:
         ValueError: what is asked for has no form; layer, operator and remedy are named, and nothing was written.
         LoweringError: an operator cannot take its form; nothing is written then.
     """
-    if not _takes_form(exporter):
+    plan = _plan(exporter)
+    if not (plan.has_form or plan.table):
         return native(exporter, *args, **kwargs)
-    # Ultralytics calls it from another place in every version.
-    slim = _taken_over() if exporter.args.simplify else nullcontext()
-    with slim as simplify, _replaced(torch.onnx, "export", functools.partial(_write, exporter, simplify)):
+    with ExitStack() as stack:
+        # Ultralytics calls it from another place in every version.
+        simplify = stack.enter_context(_taken_over()) if exporter.args.simplify else None
+        stack.enter_context(replaced(torch.onnx, "export", functools.partial(_write, plan, simplify)))
+        if plan.table and plan.target == "onnx":
+            stack.enter_context(precision.for_onnxruntime(plan.table, plan.precision))
         return native(exporter, *args, **kwargs)
 
 
@@ -55,13 +59,28 @@ def export_openvino(native: Callable[..., Any], exporter: Any, *args: Any, **kwa
     Raises:
         ValueError, LoweringError: as in :func:`export_onnx`.
     """
-    if not _takes_form(exporter):
-        return native(exporter, *args, **kwargs)
-    import openvino
+    plan = _plan(exporter)
+    with ExitStack() as stack:
+        if plan.has_form:
+            import openvino
 
-    # Newer versions of Ultralytics trace before they convert; the graph is traced here.
-    untraced = _replaced(torch.jit, "trace", lambda _, model, *__, **___: model)
-    with untraced, _replaced(openvino, "convert_model", functools.partial(_convert, exporter)):
+            # Newer versions of Ultralytics trace before they convert; the graph is traced here.
+            stack.enter_context(replaced(torch.jit, "trace", lambda _, model, *__, **___: model))
+            convert = functools.partial(_convert, plan, exporter)
+            stack.enter_context(replaced(openvino, "convert_model", convert))
+        if plan.table:
+            stack.enter_context(precision.for_openvino(plan.table, plan.precision))
+        return native(exporter, *args, **kwargs)
+
+
+def export_engine(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
+    """``Exporter.export_engine``, which builds from the precision that the ONNX graph has already.
+
+    Raises:
+        ValueError, LoweringError: as in :func:`export_onnx`.
+    """
+    plan = _plan(exporter)
+    with precision.for_tensorrt(plan.table) if plan.table else nullcontext():
         return native(exporter, *args, **kwargs)
 
 
@@ -71,7 +90,7 @@ def export_plain(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs
     Raises:
         ValueError: as in :func:`export_onnx`.
     """
-    _takes_form(exporter)
+    _plan(exporter)
     return native(exporter, *args, **kwargs)
 
 
@@ -82,27 +101,44 @@ class _Layer(NamedTuple):
     call: Choice
 
 
-def _takes_form(exporter: Any) -> bool:
-    """Whether a scan takes the form of this export's target.
+class _Plan(NamedTuple):
+    """What is done in an export that Ultralytics would not do.
+
+    Args:
+        target: for what the file is made, a value of ``format=``.
+        has_form: whether a scan takes the form of the target.
+        precision: what was asked for, ``FP16``, ``INT8`` or None.
+        table: what stays in FP32, where the target lets it be said and our blocks are in the model.
+    """
+
+    target: str
+    has_form: bool = False
+    precision: str | None = None
+    table: Table | None = None
+
+
+def _plan(exporter: Any) -> _Plan:
+    """What this export needs, from a rehearsal.
 
     Raises:
-        ValueError: it takes none, and what is asked for needs one.
+        ValueError: what is asked for needs a form, and there is none.
     """
+    target, opset = str(exporter.args.format).lower(), getattr(exporter.args, "opset", None)
+    if is_stock(exporter.model):
+        return _Plan(target)
     found = _rehearsed(exporter.model, exporter.im)
-    if not found:
-        return False
-    target, opset = _format(exporter), getattr(exporter.args, "opset", None)
     if exporter.args.dynamic:
         _refuse_frozen(found, target)
     marked = next((layer for layer in found if layer.call.is_marked), None)
-    if marked is None or target not in FORMS:
-        return False
-    if target == "onnx" and opset is not None and opset < OLDEST_OPSET:
+    has_form = marked is not None and target in FORMS
+    if marked is not None and target == "onnx" and opset is not None and opset < OLDEST_OPSET:
         raise ValueError(
             f"opset={opset} has no form of {marked.call.operator}, which {marked.name} calls: it needs opset "
             f"{OLDEST_OPSET} or newer. Leave opset out, or set YOLOMIX_BACKEND=eager to export plain operations"
         )
-    return True
+    wanted = asked.precision(exporter.args)
+    table = Table(exporter.model) if wanted and target in precision.TARGETS else None
+    return _Plan(target, has_form, wanted, table)
 
 
 def _refuse_frozen(found: list[_Layer], target: str) -> None:
@@ -121,14 +157,8 @@ def _refuse_frozen(found: list[_Layer], target: str) -> None:
         )
 
 
-def _format(exporter: Any) -> str:
-    return str(exporter.args.format).lower()
-
-
 def _rehearsed(model: nn.Module, x: torch.Tensor) -> list[_Layer]:
     """The layers that call an operator with a mark, from one pass of ``x``, (B, 3, H, W), without a graph."""
-    if all(type(module).__module__.partition(".")[0] in _STOCK for module in model.modules()):
-        return []
     found = list[_Layer]()
     with torch.no_grad(), running(model) as stack:
 
@@ -141,18 +171,6 @@ def _rehearsed(model: nn.Module, x: torch.Tensor) -> list[_Layer]:
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Let everybody call ``function`` by that name inside the block, with what was there as its first argument."""
-    with _LOCK:
-        native = getattr(owner, name)
-        setattr(owner, name, functools.partial(function, native))
-        try:
-            yield
-        finally:
-            setattr(owner, name, native)
-
-
-@contextmanager
 def _taken_over() -> Iterator[Callable[[Any], Any] | None]:
     """``onnxslim.slim``, which everybody else finds done inside the block; None where it is not installed."""
     try:
@@ -161,7 +179,7 @@ def _taken_over() -> Iterator[Callable[[Any], Any] | None]:
         yield None
         return
     simplify = functools.partial(_simplified, onnxslim.slim)
-    with _replaced(onnxslim, "slim", lambda _, model: model):
+    with replaced(onnxslim, "slim", lambda _, model: model):
         yield simplify
 
 
@@ -182,22 +200,25 @@ def _simplified(slim: Callable[[Any], Any], model: Any) -> Any:
             del os.environ["ONNXSLIM_MAX_ITER"]
 
 
-def _write(exporter: Any, simplify: Callable[[Any], Any] | None, native: Any, *args: Any, **kwargs: Any) -> None:
+def _write(plan: _Plan, simplify: Callable[[Any], Any] | None, native: Any, *args: Any, **kwargs: Any) -> None:
     """``torch.onnx.export``: trace with marks, simplify, lower, and only then write the file."""
     given = inspect.signature(native).bind(*args, **kwargs).arguments
     # What a user asks for is new enough; an old Ultralytics with a new PyTorch chooses one that is not.
     if given["opset_version"] < OLDEST_OPSET:
         given["opset_version"] = OPSET
-    files.write(given["f"], _lowered(native, _format(exporter), simplify, **given))
+    model = _lowered(native, plan.target, simplify, **given)
+    if plan.table:
+        model = precision.written(model, plan.table, plan.precision)
+    files.write(given["f"], model.SerializeToString())
 
 
-def _convert(exporter: Any, _: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+def _convert(plan: _Plan, exporter: Any, _: Callable[..., Any], model: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """``openvino.convert_model`` of a lowered graph, which OpenVINO reads as it is."""
     import openvino
 
     free = {"x": {0: "batch", 2: "height", 3: "width"}} if exporter.args.dynamic else None
     given = {"model": model, "args": (exporter.im,), "input_names": ["x"], "dynamic_axes": free}
-    content = _lowered(torch.onnx.export, _format(exporter), None, opset_version=OPSET, **given)
+    content = _lowered(torch.onnx.export, plan.target, None, opset_version=OPSET, **given).SerializeToString()
     converted = openvino.Core().read_model(content)
     for operation in converted.get_ops():
         operation.set_friendly_name(_scoped(operation.get_friendly_name()))
@@ -216,14 +237,14 @@ def _scoped(name: str) -> str:
     return f"{'.'.join(scopes)}/{kind}"
 
 
-def _lowered(native: Callable[..., Any], target: str, simplify: Callable[[Any], Any] | None, **given: Any) -> bytes:
-    """The content of an ONNX file whose scans have the form of a target; ``given`` is what ``native`` takes."""
+def _lowered(native: Callable[..., Any], target: str, simplify: Callable[[Any], Any] | None, **given: Any) -> Any:
+    """An ONNX model whose scans have the form of a target; ``given`` is what ``native`` takes."""
     from yolomix.ops._onnx.lower import lower
 
-    with marking():
+    form = FORMS.get(target)
+    with marking() if form else nullcontext():
         recorded = _recorded(native, **given)
-    lowered: bytes = lower(recorded, FORMS[target], target, simplify).SerializeToString()
-    return lowered
+    return lower(recorded, form or "plain", target, simplify)
 
 
 def _recorded(native: Callable[..., Any], **given: Any) -> Any:

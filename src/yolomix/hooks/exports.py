@@ -13,7 +13,8 @@ from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
 from yolomix import files
-from yolomix.host import tools
+from yolomix.hooks import asked
+from yolomix.host import holding, tools
 from yolomix.ops import tracing
 
 # How many elements a format's runtime sorts at most. ncnn and x2paddle have neither a sort nor a scatter, and
@@ -29,20 +30,27 @@ def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any)
     Raises:
         ModuleNotFoundError: the format needs a package that is not installed.
         ValueError: the format has none of what was asked for, or a package that it needs is of another version or
-            declares another PyTorch.
+            declares another PyTorch; or it lacks the precision, or INT8 images to be calibrated on.
+        PrecisionError: the file has not the precision that was asked for; what was there before is.
         OSError: nothing can be written.
     """
-    check(exporter)
     model = args[0] if args else kwargs["model"]
+    check(exporter)
+    asked.check(exporter, _format(exporter), model)
+    precision = asked.precision(exporter.args)  # which Ultralytics may change on its way
     most = SORTED.get(_format(exporter))
     recorded = nullcontext() if most is None else tracing.sorting_at_most(most)
-    with _Aside(exporter), recorded:
+    with _Aside(exporter, precision), recorded:
         written = native(exporter, *args, **kwargs)
     if not _verifies.get():
         rows = getattr(model, "yaml", None) or {}
         name = getattr(model, "pt_path", None) or rows.get("yaml_file", "...")
         utils.LOGGER.info(f"Verify:          yolomix verify model={name} file={written}")
     return written
+
+
+class PrecisionError(RuntimeError):
+    """A file was written in another precision than was asked for."""
 
 
 @contextmanager
@@ -80,9 +88,9 @@ class _Aside(ExitStack):
     One format passes through another on its way, and names of formats have aliases: a call inside a call is on the way.
     """
 
-    def __init__(self, exporter: Any) -> None:
+    def __init__(self, exporter: Any, precision: str | None) -> None:
         super().__init__()
-        self.exporter, self.is_inside = exporter, False
+        self.exporter, self.precision, self.is_inside = exporter, precision, False
 
     def __enter__(self) -> _Aside:
         super().__enter__()
@@ -103,14 +111,29 @@ class _Aside(ExitStack):
                     written = native(*args, **kwargs)
                 finally:
                     self.is_inside, self.exporter.file = False, target
+                self._check_precision(written)
                 return _in_place(written, aside, target.parent)
 
         return _export
 
+    def _check_precision(self, written: Any) -> None:
+        if self.precision is None:
+            return
+        parameters = sum(weight.numel() for weight in self.exporter.model.parameters())
+        if refusal := holding.refusal(_path(written), self.precision, parameters):
+            raise PrecisionError(
+                f"format={_format(self.exporter)} was asked for {self.precision}, and the file has {refusal}; it was "
+                "not put in place. Export in FP32, or to another format"
+            )
+
+
+def _path(written: Any) -> Path:
+    return Path(written[0] if isinstance(written, tuple) else written)
+
 
 def _in_place(written: Any, aside: Path, place: Path) -> Any:
     """Put everything in place, the result last; returns its final name, in the form in which it was given."""
-    path = Path(written[0] if isinstance(written, tuple) else written).relative_to(aside)
+    path = _path(written).relative_to(aside)
     result = aside / path.parts[0]
     for one in sorted(aside.iterdir(), key=lambda one: one == result):
         files.put_in_place(one, place / one.name)

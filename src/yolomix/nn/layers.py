@@ -19,6 +19,7 @@ from yolomix.ops.tracing import behind_proxy, into_a_graph
 M = TypeVar("M", bound=nn.Module)
 
 OWN_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+STOCK = ("torch", "torchvision", "ultralytics")  # packages whose layers call no operator of ours
 
 
 def is_plain(layer: nn.Module, kind: type[M]) -> TypeGuard[M]:
@@ -41,6 +42,15 @@ def is_plain(layer: nn.Module, kind: type[M]) -> TypeGuard[M]:
     # A tensor of a class of its own, say a quantised one, is made for the layer's operation. In a graph all are.
     weight = layer._parameters.get("weight")
     return weight is None or type(weight) in (nn.Parameter, Tensor) or into_a_graph()
+
+
+def is_stock(model: nn.Module) -> bool:
+    """Whether a model is made of layers of PyTorch and Ultralytics alone, so that no operator of ours is in it.
+
+    >>> is_stock(nn.Sequential(nn.Conv2d(3, 8, 1)))
+    True
+    """
+    return all(type(module).__module__.partition(".")[0] in STOCK for module in model.modules())
 
 
 def called(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:

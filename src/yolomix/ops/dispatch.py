@@ -20,7 +20,7 @@ from yolomix.ops.backend import Backend, BackendFile, needs_gradients, package_r
 from yolomix.ops.forcing import is_counting, wanted
 from yolomix.ops.marking import Choice, is_marking, note
 from yolomix.ops.precision import full_precision
-from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file, into_a_graph
+from yolomix.ops.tracing import constant_in_graphs, exporting, into_a_file, into_a_graph, scope
 
 LOGGER = logging.getLogger("yolomix")
 
@@ -61,7 +61,7 @@ class Operator(Generic[Inputs, Output]):
         if _is_watched():
             _watch(self.name, inputs)
         chosen = self.choose(inputs, backend)
-        with full_precision(inputs[0]):
+        with full_precision(inputs[0]), scope(self.name):
             return chosen.run(inputs)
 
     def choose(self, inputs: Inputs, backend: str = "auto") -> BackendFile[Inputs, Output]:

@@ -68,6 +68,26 @@ def traced_into_onnx() -> bool:
     return torch.onnx.is_in_onnx_export() and torch._C._get_tracing_state() is not None
 
 
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Let the nodes that are traced inside the block say that they belong together: ``/model.4/op/<name>/Mul``.
+
+    Whoever replaces nodes, or gives them a precision, finds them by that.
+
+    >>> with scope("ss2d"):
+    ...     pass  # nothing is traced
+    """
+    if not traced_into_onnx():
+        yield
+        return
+    state = torch._C._get_tracing_state()
+    state.push_scope(f"{__name__}::{name}")  # as modules do
+    try:
+        yield
+    finally:
+        state.pop_scope()
+
+
 def exported_into_onnx() -> bool:
     """Whether ``torch.export`` records for an ONNX file, which is ``dynamo=True``, and can hold our nodes.
 

@@ -69,7 +69,7 @@ def lower(
 
     Args:
         model: the graph that an ONNX exporter made while operators were marked.
-        form: which form takes their places, a file ``ops/<operator>/export/onnx_<form>.py``.
+        form: which form takes their places, a file ``ops/<operator>/export/onnx_<form>.py``; any where none is marked.
         target: for what the file is made, a value of ``format=``.
         simplify: what the graph goes through before, while it is small.
 
@@ -170,8 +170,9 @@ def _layer(node: NodeProto) -> str:
     scopes = next((one.value for one in node.metadata_props if one.key.endswith("name_scopes")), None)
     if scopes is not None:  # "['', 'model.4', 'model.4.m.0', '_symbolic']"
         return str(ast.literal_eval(scopes)[-2]) or "the model"
-    # "/model.4/m.0/op/yolomix.ops..."
-    return ".".join(part for part in node.name.split("/")[1:-1]) or "the model"
+    # "/model.4/m.0/op/ss2d/ss2d": the call has a scope of its own
+    scope = node.name.removesuffix(f"/{node.op_type}").split("/")[1:-1]
+    return ".".join(scope) or "the model"
 
 
 def _remove_unused(graph: GraphProto) -> None:
