@@ -222,6 +222,22 @@ def fractions(count: int) -> Kind:
     return Kind(f"{count} numbers from 0 to 1 with commas" if count > 1 else "a number from 0 to 1", _read)
 
 
+def _models(text: str) -> list[str]:
+    """Model names with commas between them; names of grafts have commas of their own, and end in .yaml or .pt.
+
+    >>> _models("a.pt,yolo11n+HaloAttention(2,1)@p4,p5.yaml,runs/train")
+    ['a.pt', 'yolo11n+HaloAttention(2,1)@p4,p5.yaml', 'runs/train']
+    """
+    *before, last = text.split(",")
+    found, begun = list[str](), ""
+    for part in before:
+        begun = f"{begun},{part}" if begun else part
+        if part.endswith((".pt", ".yaml", ".yml")) or Path(begun).exists():
+            found.append(begun)
+            begun = ""
+    return [*found, f"{begun},{last}" if begun else last]
+
+
 TEXT = Kind("a text")
 SWITCH = Kind("true or false", _switch, ("true", "false"))
 FILE = Kind("a file", suffixes=("",))
@@ -233,7 +249,7 @@ EXPORT_FORMAT = Kind("an export format")
 EXPORT_FORMATS = Kind("export formats", lambda text: text.split(","))
 PRECISIONS = some_of("32", "16", "8")
 BLOCK = Kind("a block")
-MODELS = Kind("model names", lambda text: text.split(","), suffixes=(".pt", ".yaml", ".yml"))
+MODELS = Kind("model names", _models, suffixes=(".pt", ".yaml", ".yml"))
 POINTS = Kind("insertion points", lambda text: text.split(","))
 LAYER_TYPES = Kind("OLD:NEW", _pair)
 LAYER_AND_NUMBER = Kind("LAYER:N", _layer_and_number)
