@@ -131,7 +131,9 @@ def test_what_a_format_has_not_is_refused(name, form):
     assert written() == {}
 
 
-NOTHING = {"quantize": None, "half": False, "int8": False, "device": None, "split": "val", "fraction": 1.0} | {"data": None}
+NOTHING = {
+    "quantize": None, "half": False, "int8": False, "device": None, "split": "val", "fraction": 1.0, "data": None,
+}  # fmt: skip
 
 
 def refused(format: str, asked_for: str, **given) -> str:
