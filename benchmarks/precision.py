@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 import yolomix
-from benchmarks.formats import read, versions
 from benchmarks.table import RESULTS
 from yolomix.data import sample_dataset
 from yolomix.host import evaluating, exported, offline, predicting
 from yolomix.host.exported import Contents
+from yolomix.matrix.filling import packages_of
 from yolomix.records import Conditions
 from yolomix.statistics import has_ramp
 from yolomix.verifying import accuracy
@@ -48,6 +48,14 @@ Row = dict[str, Any]
 def file() -> Path:
     """Where the results of this machine are."""
     return RESULTS / f"precision-{Conditions.here().slug}.csv"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a file; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
 
 
 class Trained:
@@ -127,7 +135,7 @@ def measured(checkpoints: Iterable[Path], data: str, cells: Iterable[tuple[str, 
                 key = {"model": trained.name, "data": short, "format": form, "precision": precision}
                 if tuple(key.values()) in known:
                     continue
-                row = {**Conditions.here().row(), **key, "imgsz": trained.imgsz, "packages": versions(form)}
+                row = {**Conditions.here().row(), **key, "imgsz": trained.imgsz, "packages": packages_of(form)}
                 try:
                     row |= trained.cell(form, precision)
                 except Exception as error:  # noqa: BLE001, a converter raises whatever it likes

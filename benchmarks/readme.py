@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import export, table, zoo
+from benchmarks import export, precision, table, zoo
 from yolomix.matrix import filling, values
 from yolomix.matrix.values import Cell, Key, Matrix
 from yolomix.models import Model
@@ -18,6 +18,7 @@ MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
 EXPORTS = table.RESULTS / "export-amd-epyc-zen3-avx2-1thread.csv"
 MATRIX = table.RESULTS / "matrix-amd-epyc-zen3-avx2-1thread.csv"
+PRECISIONS = table.RESULTS / "precision-amd-epyc-zen3-avx2-1thread.csv"
 STAGES = ("S1", "S2", "S3", "S4")
 ROWS = (
     ("one time step after the other, as `selective_scan_ref` does", "scan", "sequential"),
@@ -144,6 +145,38 @@ def matrix() -> str:
     )
 
 
+def precisions() -> str:
+    """What FP16 and INT8 cost trained models."""
+    rows = [row for row in precision.read(PRECISIONS) if row["map_file"]]
+    if not rows:
+        return "Not measured yet: `python -m benchmarks.precision CHECKPOINT... --data your.yaml`.\n"
+    lines = [
+        "| model | images | format | | mAP50-95, PyTorch | file | difference, 95 % on other images | MB | ratio |",
+        "|---|---|---|---|---:|---:|---|---:|---:|",
+    ]
+    for row in rows:
+        told = f"{row['difference']} ({row['low']} to {row['high']})"
+        lines.append(
+            f"| `{row['model']}` | {row['images']} of {row['data']} | {row['format']} | {row['precision']} | "
+            f"{row['map']} | {row['map_file']} | {told} | {row['mb']} | {row['ratio']} |"
+        )
+    here = rows[0]
+    packages = ", ".join(dict.fromkeys(row["packages"] for row in rows))
+    return "\n".join(
+        [
+            "Trained models, images of 160 pixels. Ratio: CPU time of the file to that of PyTorch with our kernels,",
+            "medians of 13 passes in turns, on one thread of a busy machine; a CPU computes FP16 in FP32, with casts.",
+            "INT8 is calibrated on the training images.",
+            f"{here['machine']} with {here['vector']}, a virtual machine; {packages},",
+            f"PyTorch {here['torch'].split('+')[0]}, Ultralytics {here['ultralytics']}, {here['date']}:",
+            "`python -m benchmarks.precision`.",
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
 def _scales(model: Model, rows: zoo.Rows) -> list[str]:
     lines = [
         "| name | parameters | GFLOPs | of them scans | stock model | parameters | GFLOPs | ms | stock ms | ratio |",
@@ -185,6 +218,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "scales": (MODELS, scales),
     "exports": (EXPORT, exports),
     "matrix": (EXPORT, matrix),
+    "precision": (EXPORT, precisions),
 }
 
 

@@ -118,7 +118,7 @@ def _cell(key: Key, bits: int, limit: float, data: str | None) -> Cell:
         "model": key.model, "format": key.format, "bits": bits, "imgsz": int(key.imgsz), "data": data,
         "imports": [*origins.BROUGHT],
     }  # fmt: skip
-    return Cell(key, {**Conditions.here().row(), **tried(request, limit), "packages": _named(key.format)})
+    return Cell(key, {**Conditions.here().row(), **tried(request, limit), "packages": packages_of(key.format)})
 
 
 def tried(request: dict[str, object], limit: float) -> dict[str, str]:
@@ -172,10 +172,10 @@ def _is_missing(module: str) -> bool:
     return importlib.util.find_spec(module) is None
 
 
-def _named(form: str) -> str:
+def packages_of(form: str) -> str:
     """The packages of a format with the versions that are installed.
 
-    >>> _named("torchscript").startswith("torch 2")
+    >>> packages_of("torchscript").startswith("torch 2")
     True
     """
     found: Iterable[tuple[str, str | None]] = versions(PACKAGES.get(form, ("torch",))).items()
