@@ -70,7 +70,7 @@ def test_a_second_call_goes_on_where_the_first_ended(monkeypatch, tmp_path):
     assert fill(file, **given) == Matrix(tuple(values.read(file)))
     assert len(asked) == 5
     assert found.in_short() == "4 of 4 cells measured, 0 agree"
-    assert [cell.found["packages"] for cell in found.cells][1] == filling._named("torchscript") != ""
+    assert [cell.found["packages"] for cell in found.cells][1] == filling.packages_of("torchscript") != ""
     assert "| `yolov8n` | converts; " in file.with_suffix(".md").read_text()
 
 
