@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yolomix.cli.answer import Answer, Table, paragraph
+from yolomix.cli.parameters import EDIT
 from yolomix.cli.request import UsageError
-from yolomix.cli.verbs import EDIT, VERBS
+from yolomix.cli.verbs import VERBS
 from yolomix.host import names, offline
 from yolomix.surgery import grammar
 
