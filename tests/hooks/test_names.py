@@ -53,6 +53,13 @@ def test_a_file_of_the_user_comes_before_a_packaged_one(tmp_path, monkeypatch):
     assert tasks.yaml_model_load("yolo11n-mlla.yaml")["nc"] == 2
 
 
+def test_the_folder_of_an_exported_graft_is_no_graft(tmp_path):
+    folder = tmp_path / "yolo11n+VSSBlock@p5_openvino_model"
+    assert resolve(folder).grafts
+    folder.mkdir()
+    assert not resolve(folder).grafts
+
+
 @pytest.mark.parametrize("folder", ["plain", "env3s", "v8x/11n"])
 def test_a_scale_letter_in_any_folder(tmp_path, folder):
     path = tmp_path / folder / "yolo11s-mine.yaml"

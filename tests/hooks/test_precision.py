@@ -97,6 +97,14 @@ def test_an_onnx_file_in_fp16_computes_what_the_table_says_in_fp32(scanning, rou
 
 
 @new_enough
+def test_a_scan_whose_outputs_fp16_does_not_hold_reaches_its_norm(tmp_path):
+    """As those of trained models do; in FP16 they are infinite, and the norm makes NaN of them."""
+    model = made(tmp_path, "VSSBlock", "32")
+    model.model.model[3].op.Ds.data.fill_(1e6)
+    assert_equal(export(model, "onnx", quantize=16), model, 1, 3, 64, 64, limit=5e-3)
+
+
+@new_enough
 def test_a_graph_in_fp16_of_any_size_computes_positions_in_fp32(tmp_path):
     attending = made(tmp_path, "MLLAttention")
     file = export(attending, "onnx", quantize=16, dynamic=True)

@@ -88,8 +88,8 @@ def resolve(name: str | Path) -> ModelName:
     text = str(name)
     if "://" in text:
         return ModelName(text, text, Kind.REMOTE)
-    # A file of exactly that name comes first.
-    if "+" not in Path(text).name or os.path.isfile(text):
+    # What is there by exactly that name comes first: a file, or the folder of an exported model.
+    if "+" not in Path(text).name or os.path.exists(text):
         return _without_grafts(text)
     parsed = grammar.parse(text)
     base = _without_grafts(parsed.base)
