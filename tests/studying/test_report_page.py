@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,17 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from tests import browser
 from tests.studying import synthetic
 from yolomix.statistics import Shares
 from yolomix.studying.reporting import Analysis, analyse, analysis, drawing, markup, page, words
 from yolomix.studying.reporting.drawing import Scale
 
 EVIL = "<script>alert('x')</script>&\"amp\""
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--hide-scrollbars"),
-)
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(autouse=True)
@@ -215,17 +209,14 @@ def test_markup_escapes_attributes() -> None:
     assert markup.table([("<a>",), ("<b>",)]).count("&lt;") == 2
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="browser check did not run: no chromium")
+@browser.needs_chromium
 @pytest.mark.parametrize("width", [1000, 500])
 def test_a_browser_draws_it(tmp_path: Path, width: int) -> None:
     file, shot = tmp_path / "report.html", tmp_path / "shot.png"
     file.write_text(page.html(found()), "utf-8")
     height = 3000
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},{height}"]
-    done = subprocess.run(
-        [*command, f"--screenshot={shot}", file.as_uri()], capture_output=True, text=True, timeout=300
-    )
-    assert shot.exists(), done.stderr[-2000:]
+    with browser.Browser() as opened:
+        opened.page(file.as_uri(), width=width, height=height).screenshot(shot)
     pixels = cv2.imread(str(shot))
     assert pixels.shape == (height, width, 3)
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
