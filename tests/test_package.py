@@ -35,7 +35,8 @@ FLOORS = {
     "transferring": {"files", "host", "surgery", "nn"},
     "planning": {"files", "_version", "transferring", "host", "profiling", "surgery", "showing"},
     "editing": {"planning", "host", "surgery", "nn", "showing"},
-    "hooks": {"files", "editing", "ops", "profiling", "transferring", "host", "surgery", "nn", "models", "data"},
+    "kit": {"files", "host"},
+    "hooks": {"files", "kit", "editing", "ops", "profiling", "transferring", "host", "surgery", "nn", "models", "data"},
     "verifying": {
         "files",
         "progress",
@@ -48,6 +49,7 @@ FLOORS = {
         "surgery",
         "host",
         "profiling",
+        "kit",
         "hooks",
     },
     "matrix": {

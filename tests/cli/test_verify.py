@@ -82,3 +82,25 @@ def test_exit_codes(verified, of_export, capsys, monkeypatch, caplog):
     assert found(verified).advice in err + caplog.text
     assert main(["verify", "model=a.pt", "file=a.onnx"]) == FAILED
     assert found(verified).advice in capsys.readouterr().err
+
+
+def test_a_kit_is_verified_and_named(capsys, monkeypatch):
+    inprocess.use(monkeypatch, 2)
+    assert main([*EXPORT, "kit=True", "--json"]) == DONE
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["file"] == "a_onnx_kit"
+    assert [check["name"] for check in answer["verification"]["checks"]][-3:] == [
+        "kit.json", "detect.py in 2 images, conf 0.25", "index.html",
+    ]  # fmt: skip
+    assert sorted(file.name for file in Path("a_onnx_kit").iterdir()) == [
+        "README.md", "a.onnx", "detect.mjs", "detect.py", "index.html", "kit.json",
+    ]  # fmt: skip
+
+
+def test_a_kit_of_a_format_without_script_is_refused(capsys):
+    assert main(["export", "model=a.pt", "format=torchscript", "imgsz=64", "device=cpu", "kit=true"]) == FAILED
+    assert (
+        "kit=True has no script for format=torchscript; formats that have one: onnx, openvino"
+        in capsys.readouterr().err
+    )
+    assert not list(Path().glob("*_kit"))

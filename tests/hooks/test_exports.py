@@ -13,7 +13,7 @@ import torch
 from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
-from yolomix.hooks import asked, exports
+from yolomix.hooks import exports, wanted
 from yolomix.host import datasets, tools
 from yolomix.ops import tracing
 
@@ -114,7 +114,7 @@ def test_the_log_has_the_final_name_and_the_command_that_verifies_unless_who_exp
     utils.LOGGER.addHandler(handler)
     try:
         export()
-        with exports.verifying():
+        with exports.asked(verifies=True):
             export()
     finally:
         utils.LOGGER.removeHandler(handler)
@@ -147,7 +147,7 @@ def refused(format: str, asked_for: str, **given) -> str:
     if "quantize" in utils.DEFAULT_CFG_DICT:
         given["quantize"] = {"FP16": 16, "INT8": 8}[asked_for]
     else:
-        given[asked.WORDS[asked_for]] = True
+        given[wanted.WORDS[asked_for]] = True
     with pytest.raises(ValueError) as error:
         export(format=format, **{**NOTHING, **given})
     assert written() == {}
@@ -187,7 +187,7 @@ def test_int8_with_too_few_images_is_refused(monkeypatch):
 
 def test_models_without_our_blocks_are_calibrated_as_ever():
     stock = SimpleNamespace(task="detect", modules=lambda: [torch.nn.ReLU()])
-    asked.check(Exporter(format="openvino", **{**NOTHING, "int8": True}), "openvino", stock)
+    wanted.check(Exporter(format="openvino", **{**NOTHING, "int8": True}), "openvino", stock)
 
 
 def test_a_missing_tool_is_named_before_anything_is_traced(monkeypatch):

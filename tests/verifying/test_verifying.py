@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 import ultralytics
 from onnx import numpy_helper
-from torch import nn
 
 import yolomix
 from tests.verifying import inprocess
+from tests.verifying.spread import GRAFT, spread
 from yolomix.host.evaluating import Matched
 from yolomix.host.exported import Contents
 from yolomix.records import Conditions
@@ -25,27 +24,11 @@ from yolomix.verifying import accuracy, checks, verifying
 from yolomix.verifying.values import Check, Verification
 
 OLDEST = ultralytics.__version__ == "8.3.0"
-GRAFT = "yolov8n+VSSBlock@p5:plain.yaml"  # without a gate, which would be zero
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     inprocess.use(monkeypatch)
-
-
-def spread(name: str) -> yolomix.YOLO:
-    """A model whose outputs depend on the image, as those of an untrained one hardly do."""
-    torch.manual_seed(0)
-    model = yolomix.YOLO(name)
-    for module in model.model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        model.model.train()(torch.rand(8, 3, 64, 64))  # norms have the statistics of these images
-    model.model.eval()
-    for branch in model.model.model[-1].cv3:
-        branch[-1].bias.data.normal_()
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -158,6 +158,9 @@ SOURCE = Argument(
     hint="what to look at: source=FILE, a folder, an address, or 0 for the first camera",
 )
 VERIFY = Argument("verify", "false: do not compare the file with PyTorch in its own runtime", SWITCH, default=True)
+KIT = Argument(
+    "kit", "true: also write a folder that runs the file without PyTorch, by a script and a page", SWITCH, default=False
+)
 FORMAT = Argument("format", "onnx, openvino, torchscript, ...", EXPORT_FORMAT)
 # Of Ultralytics' arguments those that people use most.
 TRAIN = (

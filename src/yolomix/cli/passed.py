@@ -19,6 +19,7 @@ from yolomix.nearest import near
 
 BARE = ("half", "int8", "end2end", "nms")  # switches that Ultralytics takes without "=True" and lists nowhere
 UNLISTED = ("augmentations", "save_dir", "task", "cfg")
+OURS = ("verify", "kit")  # switches of export that are taken out before Ultralytics sees the words
 WITH_IMAGES = ("predict", "track")
 
 
@@ -34,13 +35,13 @@ def run(verb: Verb, words: Sequence[str]) -> Answer:
         from yolomix.host import entry
 
         words = _merged(words)
-        verifies, words = _verifies(words) if verb.name == "export" else (False, words)
+        switches, words = _switches(verb, words)
         given = _given(verb, words)
         _check(verb, given)
         if verb.name in WITH_IMAGES and "save" not in given:
             words.append("save=True")  # as `yolo` does, which keeps no results for us
         if verb.name == "export":
-            return _export(words, given, verifies)
+            return _export(words, given, **switches)
         model, result = entry.entrypoint(verb.name, words)
     found = summary(verb.name, model, result)
     if found.get("images") == []:
@@ -48,28 +49,35 @@ def run(verb: Verb, words: Sequence[str]) -> Answer:
     return Answer(found, _lines(found))
 
 
-def _export(words: Sequence[str], given: Mapping[str, str], verifies: bool) -> Answer:
-    """Write the file, and compare it unless that is not wanted."""
-    from yolomix.cli import verify
+def _export(words: Sequence[str], given: Mapping[str, str], verify: bool, kit: bool) -> Answer:
+    """Write the file, perhaps with a kit, and compare it unless that is not wanted."""
+    from yolomix.cli.verify import exported, unverified
     from yolomix.hooks import exports
     from yolomix.host import entry
 
-    with exports.verifying():
+    with exports.asked(verifies=True, kit=kit):
         model, file = entry.entrypoint("export", words)
-    return verify.exported(model, str(file), given) if verifies else verify.unverified(str(file))
+    return exported(model, str(file), given) if verify else unverified(str(file))
 
 
-def _verifies(words: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the file is to be verified, and the words without the one that says so, which Ultralytics does not know.
+def _switches(verb: Verb, words: Sequence[str]) -> tuple[dict[str, bool], list[str]]:
+    """The switches of a verb that Ultralytics does not know, and the words without them.
 
-    >>> _verifies(["format=onnx", "verify=False"])
-    (False, ['format=onnx'])
+    >>> from yolomix.cli.verbs import VERBS
+    >>> _switches(VERBS["export"], ["format=onnx", "kit=True"])
+    ({'verify': True, 'kit': True}, ['format=onnx'])
     """
-    said = [word for word in words if word.partition("=")[0] == "verify"]
-    values = [SWITCH.read(word.partition("=")[2] or "true") for word in said]
-    if None in values:
-        raise UsageError(f"verify must be {SWITCH.name}, got {said[0]!r}")
-    return all(value is not False for value in values), [word for word in words if word not in said]
+    ours = {argument.name: bool(argument.default) for argument in verb.arguments if argument.name in OURS}
+    left = []
+    for word in words:
+        name, _, text = word.partition("=")
+        if name not in ours:
+            left.append(word)
+        elif (value := SWITCH.read(text or "true")) is None:
+            raise UsageError(f"{name} must be {SWITCH.name}, got {word!r}")
+        else:
+            ours[name] = value
+    return ours, left
 
 
 def summary(verb: str, model: Any, result: Any) -> dict[str, Any]:

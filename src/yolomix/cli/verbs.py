@@ -11,6 +11,7 @@ from yolomix.cli.parameters import (
     FIGURES,
     FORMAT,
     GRAFT,
+    KIT,
     MATRIX,
     ONE_BLOCK,
     ONE_MODEL,
@@ -73,6 +74,7 @@ VERBS = {
             "yolomix export model=runs/detect/train/weights/best.pt format=onnx",
             FORMAT,
             VERIFY,
+            KIT,
         ),
         _passed_on(
             "benchmark",

@@ -21,7 +21,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from yolomix import files
-from yolomix.hooks import asked, precision
+from yolomix.hooks import precision, wanted
 from yolomix.hooks.precision import Table
 from yolomix.hooks.replacing import replaced
 from yolomix.nn.layers import is_stock
@@ -136,9 +136,9 @@ def _plan(exporter: Any) -> _Plan:
             f"opset={opset} has no form of {marked.call.operator}, which {marked.name} calls: it needs opset "
             f"{OLDEST_OPSET} or newer. Leave opset out, or set YOLOMIX_BACKEND=eager to export plain operations"
         )
-    wanted = asked.precision(exporter.args)
-    table = Table(exporter.model) if wanted and target in precision.TARGETS else None
-    return _Plan(target, has_form, wanted, table)
+    kind = wanted.precision(exporter.args)
+    table = Table(exporter.model) if kind and target in precision.TARGETS else None
+    return _Plan(target, has_form, kind, table)
 
 
 def _refuse_frozen(found: list[_Layer], target: str) -> None:

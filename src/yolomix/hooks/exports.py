@@ -7,21 +7,32 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
 from yolomix import files
-from yolomix.hooks import asked
-from yolomix.host import holding, tools
+from yolomix.hooks import wanted
+from yolomix.host import exported, holding, tools
+from yolomix.host.exported import Contents
+from yolomix.kit import folder as kits
 from yolomix.ops import tracing
 
 # How many elements a format's runtime sorts at most. ncnn and x2paddle have neither a sort nor a scatter, and
 # litert-torch 0.10 makes an invalid one of a sort, whose indices are 64 bits wide. TensorRT sorts fewer than 3840.
 SORTED = {"ncnn": 0, "paddle": 0, "litert": 0, "engine": 3839}
 
-_verifies: contextvars.ContextVar[bool] = contextvars.ContextVar("yolomix_verifies", default=False)
+
+class Asked(NamedTuple):
+    """What is asked of an export beside what Ultralytics knows."""
+
+    verifies: bool = False  # whether who exports also verifies
+    kit: bool = False
+
+
+NOTHING = Asked()
+_asked: contextvars.ContextVar[Asked] = contextvars.ContextVar("yolomix_asked", default=NOTHING)
 
 
 def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any) -> Any:
@@ -34,15 +45,19 @@ def export(native: Callable[..., Any], exporter: Any, *args: Any, **kwargs: Any)
         PrecisionError: the file has not the precision that was asked for; what was there before is.
         OSError: nothing can be written.
     """
-    model = args[0] if args else kwargs["model"]
+    model, more = args[0] if args else kwargs["model"], _asked.get()
     check(exporter)
-    asked.check(exporter, _format(exporter), model)
-    precision = asked.precision(exporter.args)  # which Ultralytics may change on its way
+    wanted.check(exporter, _format(exporter), model)
+    if more.kit:
+        kits.check(model, _format(exporter), exporter.args.batch or 1, bool(exporter.args.dynamic))
+    precision = wanted.precision(exporter.args)  # which Ultralytics may change on its way
     most = SORTED.get(_format(exporter))
     recorded = nullcontext() if most is None else tracing.sorting_at_most(most)
     with _Aside(exporter, precision), recorded:
         written = native(exporter, *args, **kwargs)
-    if not _verifies.get():
+    if more.kit:
+        written = str(_kit(Path(written), model, exporter))
+    if not more.verifies:
         rows = getattr(model, "yaml", None) or {}
         name = getattr(model, "pt_path", None) or rows.get("yaml_file", "...")
         utils.LOGGER.info(f"Verify:          yolomix verify model={name} file={written}")
@@ -54,13 +69,25 @@ class PrecisionError(RuntimeError):
 
 
 @contextmanager
-def verifying() -> Iterator[None]:
-    """Say nothing inside the block about the command that verifies a file: who exports does that."""
-    token = _verifies.set(True)
+def asked(verifies: bool = False, kit: bool = False) -> Iterator[None]:
+    """Ask for more of the exports inside the block.
+
+    Args:
+        verifies: say nothing about the command that verifies a file: who exports does that.
+        kit: write a kit beside the file, which is then what an export gives.
+    """
+    token = _asked.set(Asked(verifies, kit))
     try:
         yield
     finally:
-        _verifies.reset(token)
+        _asked.reset(token)
+
+
+def _kit(file: Path, model: Any, exporter: Any) -> Path:
+    contents = Contents.of(exporter.metadata, dynamic=bool(exporter.args.dynamic))
+    chosen = kits.settings(file, contents, exported.layout(model, contents), exporter.metadata["license"])
+    told = f"Not verified: `yolomix verify model=MODEL file={kits.place(file)}` does it, and writes here what it finds."
+    return kits.write(file, chosen, told)
 
 
 def check(exporter: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from ultralytics.models.yolo.detect import DetectionPredictor
 from ultralytics.utils import metrics, ops
 
 from yolomix.host.exported import Contents
@@ -39,18 +40,50 @@ def shown(yolo: Any, files: Sequence[Path], contents: Contents) -> Iterator[Tens
 
     Returns: tensors (1, channels, H, W), float32.
     """
-    settings = {"task": contents.task, "imgsz": [*contents.imgsz], "mode": "predict", "save": False, "device": "cpu"}
-    predictor = yolo._smart_load("predictor")(overrides={**settings, "verbose": False, "batch": 1})
-    # What a predictor asks of the file that is open, in the words of Ultralytics 8.3.0 and of newer ones.
-    predictor.model = SimpleNamespace(
-        format="onnx", pt=False, dynamic=False, fp16=False, imgsz=[*contents.imgsz], stride=contents.stride,
-        names=dict(contents.names), channels=contents.channels, device=torch.device("cpu"), model=None,
-    )  # fmt: skip
-    predictor.device = predictor.model.device
+    predictor = _predictor(yolo._smart_load("predictor"), contents, is_dynamic=False)
     predictor.setup_source([str(file) for file in files])
     for _, pixels, *_ in predictor.dataset:
         for one in pixels:
             yield predictor.preprocess([one])
+
+
+@functools.cache
+def pads_to_stride() -> bool:
+    """Whether predict pads images for a file of open sizes to the stride alone; older versions pad them to the size."""
+    contents = Contents("detect", {0: "object"}, (64, 64), stride=32)
+    predictor = _predictor(DetectionPredictor, contents, is_dynamic=True)
+    predictor.imgsz = [64, 64]
+    (padded,) = predictor.pre_transform([np.zeros((64, 32, 3), np.uint8)])
+    return bool(padded.shape == (64, 32, 3))
+
+
+def predicted(yolo: Any, files: Sequence[Path], arguments: Mapping[str, Any]) -> list[Detections]:
+    """What ``predict`` of a detector finds in image files; boxes in pixels of each.
+
+    Args:
+        yolo: the model, also of an exported file.
+        files: the images.
+        arguments: of Ultralytics.
+    """
+    found = []
+    for file in files:  # a list would be one batch, and padded as such
+        (result,) = yolo.predict(str(file), save=False, verbose=False, device="cpu", **arguments)
+        boxes = result.boxes
+        found.append(Detections(boxes.cls.numpy(), boxes.conf.numpy(), boxes.xyxy.numpy()))
+    return found
+
+
+def _predictor(cls: Any, contents: Contents, is_dynamic: bool) -> Any:
+    """A predictor of Ultralytics for an exported file, which is not opened."""
+    settings = {"task": contents.task, "imgsz": [*contents.imgsz], "mode": "predict", "save": False, "device": "cpu"}
+    predictor = cls(overrides={**settings, "verbose": False, "batch": 1, "rect": True})
+    # What a predictor asks of the file that is open, in the words of Ultralytics 8.3.0 and of newer ones.
+    predictor.model = SimpleNamespace(
+        format="onnx", pt=False, dynamic=is_dynamic, fp16=False, imgsz=[*contents.imgsz], stride=contents.stride,
+        names=dict(contents.names), channels=contents.channels, device=torch.device("cpu"), model=None,
+    )  # fmt: skip
+    predictor.device = predictor.model.device
+    return predictor
 
 
 class Candidates(NamedTuple):

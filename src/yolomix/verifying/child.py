@@ -1,9 +1,9 @@
 """``python -m yolomix.verifying.child``: the process in which an exported file is opened and run.
 
 On stdin is a line of JSON for every request, on stdout one for every answer; what a runtime prints goes to stderr. The
-first request says what to open, ``{"file": ..., "device": ..., "threads": ...}``. In the others ``do`` is ``run`` or
-``evaluate``, ``given`` a pickle of what it takes, and ``out`` where a pickle of the result goes. The process ends with
-its stdin, also while a runtime hangs: whoever asked may have been killed.
+first request says what to open, ``{"file": ..., "device": ..., "threads": ...}``. In the others ``do`` is ``run``,
+``evaluate`` or ``predict``, ``given`` a pickle of what it takes, and ``out`` where a pickle of the result goes. The
+process ends with its stdin, also while a runtime hangs: whoever asked may have been killed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _answers(requests: Iterator[Answer]) -> Iterator[Answer]:
     yield opened
     for request in requests:
         try:
-            yield {"run": _run, "evaluate": _evaluate}[request["do"]](backend, request)
+            yield {"run": _run, "evaluate": _evaluate, "predict": _predict}[request["do"]](backend, request)
         except Exception as error:  # noqa: BLE001
             yield {"error": f"{type(error).__name__}: {error}"}
 
@@ -141,6 +141,17 @@ def _evaluate(backend: Any, request: Answer) -> Answer:
 
     family, file, task, arguments = pickle.loads(Path(request["given"]).read_bytes())
     found = evaluating.evaluate(evaluating.opened(family, file, task), None, arguments)
+    files.write(request["out"], pickle.dumps(found), flush=False)
+    return {}
+
+
+def _predict(backend: Any, request: Answer) -> Answer:
+    """Family, file, task, images and arguments; its result is that of ``yolomix.host.predicting.predicted``."""
+    from yolomix import files
+    from yolomix.host import evaluating, predicting
+
+    family, file, task, images, arguments = pickle.loads(Path(request["given"]).read_bytes())
+    found = predicting.predicted(evaluating.opened(family, file, task), images, arguments)
     files.write(request["out"], pickle.dumps(found), flush=False)
     return {}
 

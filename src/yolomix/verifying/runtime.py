@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolomix import files
+from yolomix.host.predicting import Detections
 
 Arrays = list[npt.NDArray[Any]]
 PATIENCE = 300.0  # seconds for one answer
@@ -57,7 +58,7 @@ class Runtime:
     """
 
     def __init__(self, file: str | Path, threads: int, device: str = "cpu") -> None:
-        self.device = device
+        self.file, self.device = Path(file), device
         self._folder = tempfile.TemporaryDirectory(prefix="yolomix-verify-", ignore_cleanup_errors=True)
         self._start()
         try:
@@ -98,6 +99,15 @@ class Runtime:
             RefusedError: it fails.
         """
         return self._do("evaluate", given, limited=False)[1]
+
+    def predict(self, *given: Any) -> list[Detections]:
+        """What ``predict`` of ``child.py`` finds; it may take as long as it takes.
+
+        Raises:
+            RefusedError: it fails.
+        """
+        found: list[Detections] = self._do("predict", given, limited=False)[1]
+        return found
 
     def close(self) -> None:
         """End the process."""

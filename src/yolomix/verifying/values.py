@@ -14,6 +14,10 @@ from yolomix.surgery.table import table
 
 VERDICTS = {True: "verified", False: "DIFFERS", None: "not verified"}
 PASSED = {True: "passed", False: "FAILED", None: "-"}
+REMEDY = (
+    "The file stays; export it again, for FP16 and INT8 with quantize=32, or with another opset=, "
+    "and do not ship this one"
+)
 PROTOCOL = (
     "Milliseconds of a pass of one batch: the file and PyTorch (float32, fused) in turns, on as many threads, the "
     "first three not counted, without preprocessing and suppression. Load: until the file on the disk can be called. "
@@ -32,6 +36,7 @@ class Check:
         found: what came, in words.
         wanted: what is allowed, in words.
         numbers: the same as plain values.
+        remedy: what to do where it did not pass.
     """
 
     name: str
@@ -39,10 +44,17 @@ class Check:
     found: str
     wanted: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    remedy: str = REMEDY
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**vars(self), "numbers": dict(self.numbers)}
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "found": self.found,
+            "wanted": self.wanted,
+            "numbers": dict(self.numbers),
+        }
 
 
 @dataclass(frozen=True)
@@ -141,8 +153,7 @@ class Verification(Shown):
         where = f" {self.located}." if self.located else ""
         return (
             f"{self.file} differs from PyTorch: {first.name}: {first.found}, allowed {first.wanted}.{where} "
-            "The file stays; export it again, for FP16 and INT8 with quantize=32, or with another opset=, "
-            "and do not ship this one"
+            f"{first.remedy}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,12 +208,12 @@ class Verification(Shown):
             shown += [table(self.cost_rows()), PROTOCOL]
         return "\n\n".join(shown)
 
-    def markdown(self) -> str:
-        """The same for a file beside the export."""
+    def markdown(self, heading: str = "#") -> str:
+        """The same for a file beside the export, or as a part of one."""
         tables: list[Sequence[Sequence[str]]] = [self.as_rows(), [("", ""), *self.facts()]]
         if self.costs:
             tables.append(self.cost_rows())
-        lines = [f"# {self.file.name}: {VERDICTS[self.verified]}", ""]
+        lines = [f"{heading} {self.file.name}: {VERDICTS[self.verified]}", ""]
         for head, *body in tables:
             lines += [_bar(head), _bar(["---"] * len(head)), *map(_bar, body), ""]
         return "\n".join([*lines, PROTOCOL, ""])

@@ -16,10 +16,11 @@ from yolomix import files
 from yolomix.host import exported, predicting, tools
 from yolomix.host.exported import Contents
 from yolomix.host.yolo import YOLO
+from yolomix.kit import folder as kits
 from yolomix.profiling.values import BUSY
 from yolomix.progress import Progress
 from yolomix.records import Conditions
-from yolomix.verifying import accuracy, checks, images, resident, sides
+from yolomix.verifying import accuracy, checks, images, kit, resident, sides
 from yolomix.verifying.runtime import MissingError, RefusedError, Runtime
 from yolomix.verifying.sides import Sides
 from yolomix.verifying.values import Check, Cost, Verification
@@ -44,7 +45,7 @@ def verify(
 
     Args:
         model: what was exported: a checkpoint, a model YAML, a packaged name or a ``YOLO``.
-        file: the exported file or folder.
+        file: the exported file or folder, or the kit of one, whose settings and script are checked, too.
         data: a dataset YAML, of which sixteen images are compared and, by mAP, all; None takes the packaged sample.
         imgsz: the height and width that the file has to have, in pixels; None takes what it says.
         progress: called with steps done, steps in all, and what is being done.
@@ -69,7 +70,8 @@ def verify(
     progress(0, 1, f"opening {path.name}")
     try:
         # An engine of TensorRT runs on a GPU alone.
-        runtime = Runtime(path, torch.get_num_threads(), "cuda:0" if path.suffix == ".engine" else "cpu")
+        place = "cuda:0" if path.suffix == ".engine" else "cpu"
+        runtime = Runtime(kits.exported(path), torch.get_num_threads(), place)
     except MissingError as missing:
         return replace(
             nothing, refusal=f"{tools.missing(missing.name)}, then `yolomix verify model={name} file={file}`"
@@ -103,7 +105,7 @@ def _compared(
     begun = replace(nothing, precision=contents.precision, imgsz=contents.imgsz, images=what)
     batches = images.batched([*predicting.shown(yolo, chosen, contents)], contents.batch)
     try:
-        both = sides.compared(yolo, nothing.file, contents, runtime, batches, progress)
+        both = sides.compared(yolo, runtime.file, contents, runtime, batches, progress)
     except RefusedError as error:
         refused = Check("runs", False, str(error), f"images of {checks.size(contents.imgsz)}, as it says")
         return replace(begun, checks=(says, refused))
@@ -116,6 +118,9 @@ def _compared(
     refusal = NOTHING if {check.passed for check in made[2:]} == {None} else ""
     if contents.dynamic:
         made.append(checks.another_size(both))
+    if kits.is_kit(nothing.file):
+        progress(0, 1, f"running {kits.SCRIPT}")
+        made += kit.checks(kit.Trial(nothing.file, both, chosen, folder))
     located = ""
     if raw.check.passed is False:
         progress(0, 1, "looking for the layer that differs")
@@ -142,9 +147,11 @@ def _costs(both: Sides) -> tuple[Cost, Cost]:
 
 
 def _written(found: Verification) -> Verification:
-    """The same, which also lies beside the file."""
+    """The same, which also lies beside the file, and is in the README of a kit."""
     files.write_text(f"{found.file}.verification.json", json.dumps(found.to_dict(), indent=1) + "\n")
     files.write_text(f"{found.file}.verification.md", found.markdown())
+    if kits.is_kit(found.file):
+        kits.write_readme(found.file, found.markdown("##"))
     return found
 
 

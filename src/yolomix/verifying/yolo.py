@@ -18,23 +18,25 @@ LOGGER = logging.getLogger("yolomix")
 class Verifying:
     """What is put in front of a class of models of Ultralytics."""
 
-    def export(self, *, verify: bool = True, **arguments: Any) -> str:
+    def export(self, *, verify: bool = True, kit: bool = False, **arguments: Any) -> str:
         """Write the model for another runtime, and compare the file with PyTorch in that runtime.
 
         Args:
             verify: false leaves the comparison out.
+            kit: also write a folder that runs the file without PyTorch, by a script and a page, and verify it.
             arguments: of Ultralytics: ``format``, ``imgsz``, ``dynamic``, ``data`` and others.
 
-        Returns: the file.
+        Returns: the file, or with ``kit`` that folder.
 
         Raises:
+            ValueError: there is no kit for such a model or format; nothing is written.
             VerificationError: the file, which stays, differs from PyTorch; the error has the ``Verification``.
         """
         native: Any = super()
-        if not verify:
-            return str(native.export(**arguments))
-        with exports.verifying():
+        with exports.asked(verifies=verify, kit=kit):
             file = str(native.export(**arguments))
+        if not verify:
+            return file
         found = verify_file(self, file, data=arguments.get("data"), imgsz=arguments.get("imgsz"))
         if found.verified is False:
             raise VerificationError(found)
