@@ -31,6 +31,7 @@ torch.set_num_threads(1)
 NOT_RUN = {
     "GPU check did not run": "GPU checks",
     "browser check did not run": "browser checks",
+    "pytorch-grad-cam check did not run": "checks with pytorch-grad-cam",
     "heavy: runs with YOLOMIX_TEST_FULL=1": "heavy checks",
 }
 """What the reason of a skipped check begins with, and what the summary calls those that did not run."""

@@ -6,6 +6,7 @@ import re
 from importlib import metadata
 
 OWN = ("dev", "bench")  # extras for work on yolomix itself
+MODULES = {"grad_cam": "pytorch_grad_cam"}  # of a package whose module has another name
 
 
 def advice(error: ModuleNotFoundError) -> str:
@@ -33,5 +34,6 @@ def extras() -> dict[str, str]:
     for requirement in metadata.requires("yolomix") or []:
         needed = re.match(r"([\w.-]+).*\bextra == ['\"]([\w-]+)['\"]", requirement)
         if needed and needed[2] not in OWN:
-            found[needed[1].replace("-", "_")] = needed[2]  # each of these packages is named as its module
+            package = needed[1].replace("-", "_")
+            found[MODULES.get(package, package)] = needed[2]
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,8 @@ def _name(model: Any) -> str:
 def untrained(subject: Subject, seed: int = 0) -> Subject:
     """The same model with random weights: what of a figure is there without any training."""
     module = weights.like(subject.module, dict(subject.module.yaml), seed)
+    if getattr(subject.module, "end2end", False):
+        module.end2end = True  # the same branch of its head, which no YAML says
     return subject._replace(name=f"{subject.name}, {RANDOM}", module=module)
 
 
@@ -183,17 +186,24 @@ def layer_of(name: str) -> int | None:
 
 def maps(subject: Subject, x: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
     """The feature maps (B, C, H, W) that layers give for images (B, C, H, W), with what gradients need."""
+    with keeping(subject, layers) as found:
+        subject.module(x)
+    return found
+
+
+@contextmanager
+def keeping(subject: Subject, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """What layers give while the model runs inside the block, by their index."""
     found = dict[int, Tensor]()
     handles = []
     for index in layers:
         keep = _keeper(found, index)
         handles.append(subject.module.model[index].register_forward_hook(keep))
     try:
-        subject.module(x)
+        yield found
     finally:
         for handle in handles:
             handle.remove()
-    return found
 
 
 def _keeper(found: dict[int, Tensor], index: int) -> Any:
