@@ -162,7 +162,7 @@ def test_an_engine_is_verified_and_timed_and_its_rehearsal_is_the_graph_that_is_
     (row,) = rows(record)
     assert (row["what"], row["shape"], row["dtype"], row["who"]) == ("yolo0n-tiny", "64", "FP32", "TensorRT")
     assert float(row["ms_p50"]) > 0
-    assert row["note"].endswith("FP32; yolo0-tiny.onnx: verified")
+    assert row["note"].endswith("FP32; yolo0n-tiny.onnx: verified")
 
 
 def test_without_tensorrt_every_engine_says_so_and_is_tried_again(record, monkeypatch):

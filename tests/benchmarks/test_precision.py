@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.formats import read
 
 from benchmarks import precision
 
@@ -36,7 +35,7 @@ def test_a_second_call_goes_on_where_the_first_ended(monkeypatch, tmp_path):
         list(precision.measured(*given))
     assert [row["reason"] for row in precision.measured(*given)] == ["ValueError: no such layer"]
     assert Trained.asked == [CELLS[0], CELLS[1], CELLS[1]]
-    first, second = read(given[-1])
+    first, second = precision.read(given[-1])
     assert (first["model"], first["data"], first["precision"], first["map"]) == (
         "yolo11n+VSSBlock@p5", "bccd/data.yaml", "FP16", "0.4",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from yolomix import figures, models
 from yolomix.host import layercam
@@ -27,13 +28,20 @@ def source(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """The same weights in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize("name", [*ZOO, *OTHERS])
 def test_every_model_has_a_map(name, source):
     figure = figures.cam(name, source, imgsz=64, random=False)
     assert figure.arrays["row0"].shape == (64, 64)
-    assert figure.arrays["row0"].max() == 1
+    found = figure.arrays["row0"].any()  # weights of a start may speak for no place at all
+    assert figure.arrays["row0"].max() == found
+    assert ("nothing in these layers raises the score" in figure.verdict) != found
     assert figure.done["made_by"] == ["Ultralytics"]
-    assert figure.verdict == ""
 
 
 def test_models_are_shown_the_same_image_each_beside_random_weights(source, tmp_path):

@@ -130,8 +130,8 @@ def tried(request: dict[str, object], limit: float) -> dict[str, str]:
     """
     row: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="yolomix-matrix-", ignore_cleanup_errors=True) as folder:
-        found, said = Path(folder, FOUND), Path(folder, "said.log")
-        with said.open("wb") as log:
+        found = Path(folder, FOUND)
+        with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )  # in a session of its own: what it began ends with it
@@ -140,10 +140,12 @@ def tried(request: dict[str, object], limit: float) -> dict[str, str]:
             finally:
                 processes.send(process)
                 process.communicate()
+            log.seek(0)
+            said = log.read().decode("utf-8", "replace")
         if found.exists():
             row |= json.loads(found.read_text(encoding="utf-8"))
         if ended:
-            last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            last = said.strip().splitlines()[-1:]
             row["reason"] = "; last said: ".join([ended, *last])[:LENGTH]
     return row
 

@@ -31,7 +31,7 @@ def running(model: nn.Module) -> Iterator[list[Running]]:
     >>> import torch
     >>> model = nn.Sequential(nn.Identity())
     >>> with running(model) as stack:
-    ...     handle = model[0].register_forward_hook(lambda *_: print([one.name for one in stack]))
+    ...     handle = model[0].register_forward_pre_hook(lambda *_: print([one.name for one in stack]))
     ...     y = model(torch.ones(1))
     ['', '0']
     """

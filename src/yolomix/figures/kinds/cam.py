@@ -25,16 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 HEAD_INPUTS = "head-inputs"
-HEAD = (
-    "model",
-    "image",
-    "explained",
-    "strongest",
-    "prediction",
-    "box",
-    "half of it",
-    "like random",
-)
+HEAD = ("model", "image", "explained", "strongest", "prediction", "box", "half of it", "like random")
 BORDER = 114 / 255  # with which Ultralytics fills up an image
 
 
@@ -100,12 +91,13 @@ def cam(
     subjects = opening.opened(models)
     shown = opening.images(subjects[0], source, imgsz)
     found = list[Explanation]()
-    makers = list[str]()
+    makers, layers = list[str](), list[list[int]]()
     for subject in subjects:
         labels = choosing.labels(subject, classes)
-        explain, maker, layers = _method(subject, at, method)
+        explain, maker, wanted = _method(subject, at, method)
         makers.append(maker)
-        _check_maps(subject, layers, shown[0])
+        layers.append(wanted)
+        _check_maps(subject, wanted, shown[0])
         other = opening.untrained(subject) if random else None
         for image in shown:
             _check_image(image)
@@ -118,7 +110,7 @@ def cam(
         arrays[f"row{i}"] = one.values
         if one.untrained is not None:
             arrays[f"row{i}_random_weights"] = one.untrained
-    done = opening.said(subjects, shown, method=method, made_by=makers, classes=classes, box=box)
+    done = opening.said(subjects, shown, layers=layers, method=method, made_by=makers, classes=classes, box=box)
     rows = [HEAD, *map(_row, found)]
     return Figure("cam", arrays, done, rows, functools.partial(_drawn, found, method), _verdict(found))
 
