@@ -8,6 +8,7 @@ import functools
 import http.server
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ os.dup2(int(sys.argv[1]), 3)
 os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+PATIENCE = 300  # seconds for one answer
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="browser check did not run: no chromium")
 
 
@@ -55,7 +57,7 @@ class Browser:
         )  # fmt: skip
         for fd in (theirs_in, theirs_out, *high):
             os.close(fd)
-        self._answers, self._write = os.fdopen(read, "rb"), write
+        self._read, self._write = read, write
         self._rest, self._count = b"", 0
         self.events: list[dict[str, Any]] = []
 
@@ -65,7 +67,7 @@ class Browser:
     def __exit__(self, *error: object) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._answers.close()
+        os.close(self._read)
         os.close(self._write)
         self._profile.cleanup()
 
@@ -83,7 +85,9 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            more = self._answers.read1(1 << 16)
+            ready, _, _ = select.select([self._read], [], [], PATIENCE)
+            assert ready, f"chromium gave no answer within {PATIENCE} s"
+            more = os.read(self._read, 1 << 16)
             assert more, f"chromium ended with {self._process.wait()}"
             self._rest += more
         message, _, self._rest = self._rest.partition(b"\0")

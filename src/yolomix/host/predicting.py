@@ -57,6 +57,13 @@ def pads_to_stride() -> bool:
     return bool(padded.shape == (64, 32, 3))
 
 
+@functools.cache
+def scales_by_side() -> bool:
+    """Whether predict puts boxes back by the scale of each side; older versions take one for both, not rounded."""
+    boxes = torch.tensor([[5.0, 0.0, 90.0, 64.0]])  # 640 x 480 pixels that were shown as 85 x 64
+    return bool(ops.scale_boxes((64, 96), boxes, (480, 640))[0, 2] == 640)
+
+
 def predicted(yolo: Any, files: Sequence[Path], arguments: Mapping[str, Any]) -> list[Detections]:
     """What ``predict`` of a detector finds in image files; boxes in pixels of each.
 

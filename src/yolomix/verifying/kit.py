@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from yolomix import files
 from yolomix.host import predicting
@@ -73,19 +74,28 @@ def _script(trial: Trial) -> Check:
     try:
         iou = IOU if kits.needs_suppression(contents, kind) else kits.NONE
         kept = tried(trial, iou, kits.MAX_DET)
-        total = agreement(kept, kept, len(contents.names))
+        limits = _limits(trial)
+        total = agreement(kept, kept, len(contents.names), limits)
         if total.lost + total.added:  # perhaps it was only suppressed, by a neighbour of nearly the same score
             every = tried(trial, kits.NONE, MANY)
-            total = agreement(kept, every, len(contents.names))
+            total = agreement(kept, every, len(contents.names), limits)
     except _ScriptError as error:
         return Check(name, False, str(error), wanted, remedy=REMEDY)
-    numbers = {**total._asdict(), **LIMITS}
+    numbers = {**total._asdict(), **limits}
     if not total.compared:
         return Check(name, None, "neither side finds anything", wanted, numbers)
     found = (
         f"{total.lost} lost, {total.added} added of {total.compared}, IoU >= {total.iou:.4f}, scores {total.score:.1e}"
     )
     return Check(name, total.lost + total.added == 0, found, wanted, numbers, REMEDY)
+
+
+def _limits(trial: Trial) -> Mapping[str, float]:
+    """What may differ: where predict itself puts boxes back to a pixel that is shown, so much of the image."""
+    if predicting.scales_by_side():
+        return LIMITS
+    longest = max(max(Image.open(image).size) for image in trial.images)
+    return {**LIMITS, "place": longest / min(trial.sides.contents.imgsz)}
 
 
 class Both(NamedTuple):
@@ -138,18 +148,19 @@ def _run(trial: Trial, thresholds: Mapping[str, float]) -> list[Detections]:
     return [Detections(table[:, 0], table[:, 1], table[:, 2:]) for table in tables]
 
 
-def agreement(kept: Both, every: Both, classes: int) -> Agreement:
+def agreement(kept: Both, every: Both, classes: int, limits: Mapping[str, float] = LIMITS) -> Agreement:
     """Of all images.
 
     Args:
         kept: after suppression.
         every: without it.
         classes: how many the model has.
+        limits: what may differ.
     """
     total = Agreement()
     for mine, its, all_mine, all_its in zip(*kept, *every, strict=True):
         one, other = Found(mine, _spread(all_mine, classes)), Found(its, _spread(all_its, classes))
-        total = total.with_(comparing.agreement(one, other, predicting.overlaps, **LIMITS))
+        total = total.with_(comparing.agreement(one, other, predicting.overlaps, **limits))
     return total
 
 
