@@ -17,7 +17,7 @@ FLOORS = 4
 CONF, IOU = 0.25, 0.7  # of a detection, and of suppression: as in predict
 LEAST_IOU = {"FP32": 0.99, "FP16": 0.95, "INT8": 0.9}  # of a box with the box that it has to be
 SCORE = {"FP16": 0.02, "INT8": 0.1}  # what a score may differ by; in FP32 the floor says it
-MAP_LOSS = {"FP32": 0.001, "FP16": 0.005, "INT8": 0.02}  # of mAP50-95
+MAP_LOSS = {"FP32": 0.001, "FP16": 0.002, "INT8": 0.01}  # of mAP50-95
 CUT = 1e-3  # rows of a head without suppression this near to the lowest score may be others
 SAME_OBJECT = 0.5  # IoU from which on a box is another one's counterpart, right or not
 
