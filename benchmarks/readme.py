@@ -17,6 +17,7 @@ README, MODELS, EXPORT = ROOT / "README.md", ROOT / "docs" / "models.md", ROOT /
 MACHINE, VECTOR = "amd-epyc-zen4-avx512-1thread", "AVX-512"
 ZOO = table.RESULTS / "zoo-amd-epyc-zen3-avx2-1thread.csv"
 EXPORTS = table.RESULTS / "export-amd-epyc-zen3-avx2-1thread.csv"
+BROWSER = table.RESULTS / "browser-amd-epyc-zen3-avx2-1thread.csv"
 MATRIX = table.RESULTS / "matrix-amd-epyc-zen3-avx2-1thread.csv"
 PRECISIONS = table.RESULTS / "precision-amd-epyc-zen3-avx2-1thread.csv"
 STAGES = ("S1", "S2", "S3", "S4")
@@ -122,6 +123,31 @@ def exports() -> str:
     )
 
 
+def web() -> str:
+    """What a browser takes beside ONNX Runtime."""
+    rows = export.read(BROWSER)
+    lines = [
+        "| in the browser | CPU ms | ONNX Runtime, CPU ms | ratio | largest difference |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        took = f"{row['browser_ms']} | {row['native_ms']} | {row['ratio']} | {row['largest_difference']}"
+        if not row["ratio"]:
+            took = f"not run: {row['note']} | | |"
+        lines.append(f"| {row['provider']} | {took} |")
+    here = rows[0]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Medians of {here['rounds']} passes in turns. {here['machine']} with {here['vector']}, a virtual machine;",
+            f"{here['browser']}, onnxruntime-web {here['web']}, onnxruntime {here['onnxruntime']}, {here['date']}:",
+            "`python -m benchmarks.browser`.",
+            "",
+        ]
+    )
+
+
 def matrix() -> str:
     """Which models run in which formats and precisions."""
     known = {cell.key: cell for cell in values.read(MATRIX)}
@@ -217,6 +243,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "models": (README, models),
     "scales": (MODELS, scales),
     "exports": (EXPORT, exports),
+    "browser": (EXPORT, web),
     "matrix": (EXPORT, matrix),
     "precision": (EXPORT, precisions),
 }

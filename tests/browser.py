@@ -78,14 +78,15 @@ class Browser:
         if session:
             request["sessionId"] = session
         os.write(self._write, json.dumps(request).encode() + b"\0")
-        while (message := self._next()).get("id") != self._count:
+        end = time.monotonic() + PATIENCE
+        while (message := self._next(end)).get("id") != self._count:
             self.events.append(message)
         assert "error" not in message, f"{method}: {message['error']}"
         return message["result"]
 
-    def _next(self) -> dict[str, Any]:
+    def _next(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._read], [], [], PATIENCE)
+            ready, _, _ = select.select([self._read], [], [], max(end - time.monotonic(), 0))
             assert ready, f"chromium gave no answer within {PATIENCE} s"
             more = os.read(self._read, 1 << 16)
             assert more, f"chromium ended with {self._process.wait()}"
