@@ -45,10 +45,22 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """For notebooks, which ask for it by this name."""
-        lines = [f"<table><caption>{html.escape(repr(self))}</caption>"]
-        tag = "th"
-        for row in self.as_rows():
-            cells = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-            lines.append(f"<tr>{cells}</tr>")
-            tag = "td"
-        return "\n".join([*lines, "</table>"])
+        return markup(self.as_rows(), repr(self))
+
+
+def markup(rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """The cells of a table in HTML, those of its head first.
+
+    >>> print(markup([("name",), ("<b>",)]))
+    <table>
+    <tr><th>name</th></tr>
+    <tr><td>&lt;b&gt;</td></tr>
+    </table>
+    """
+    lines = [f"<table><caption>{html.escape(caption)}</caption>" if caption else "<table>"]
+    tag = "th"
+    for row in rows:
+        cells = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        lines.append(f"<tr>{cells}</tr>")
+        tag = "td"
+    return "\n".join([*lines, "</table>"])

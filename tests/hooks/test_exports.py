@@ -14,7 +14,7 @@ from ultralytics import utils
 from ultralytics.engine import exporter as exporters
 
 from yolomix.hooks import exports, wanted
-from yolomix.host import datasets, tools
+from yolomix.host import datasets, precisions, tools
 from yolomix.ops import tracing
 
 ALIASES = {"xml": "openvino"}  # Ultralytics has trt, mlmodel and others
@@ -147,7 +147,7 @@ def refused(format: str, asked_for: str, **given) -> str:
     if "quantize" in utils.DEFAULT_CFG_DICT:
         given["quantize"] = {"FP16": 16, "INT8": 8}[asked_for]
     else:
-        given[wanted.WORDS[asked_for]] = True
+        given[precisions.SWITCHES[asked_for]] = True
     with pytest.raises(ValueError) as error:
         export(format=format, **{**NOTHING, **given})
     assert written() == {}

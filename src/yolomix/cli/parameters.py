@@ -32,6 +32,7 @@ SEED = Argument("seed", "whole number, the seed of the initialisation of new lay
 PLAN = Argument("plan", "true: only show what would change", SWITCH, default=False)
 PROFILED = Argument("profile", "true: also time the model before and after", SWITCH, default=False)
 IMGSZ = Argument("imgsz", "height and width in pixels, as 480,640, or one number for both (640)", numbers(1, 2))
+WRITTEN = (SAVE, SEED, PLAN, PROFILED, IMGSZ)  # of an edited model
 
 DEMO = (
     Argument("seed", "whole number, the seed of the initial weights and of the order of images", whole(0), default=0),
@@ -50,11 +51,7 @@ GRAFT = (
     Argument("mode", "after a layer, wrap (no layer index changes) or replace", one_of(*MODES), default="after"),
     Argument("n", "repeats, before depth scaling", whole(1), default=1),
     Argument("gate", "false: the block is initialised as in its paper, and the outputs change", SWITCH),
-    SAVE,
-    SEED,
-    PLAN,
-    PROFILED,
-    IMGSZ,
+    *WRITTEN,
 )
 EDIT = (
     Argument("model", "a checkpoint or a model YAML", MODEL, required=True),
@@ -63,11 +60,7 @@ EDIT = (
     Argument("within", "backbone or neck: swap only there", one_of("backbone", "neck")),
     Argument("args", "arguments of NEW after its channels", TEXT),
     Argument("repeats", "LAYER:N, another number of repeats", LAYER_AND_NUMBER),
-    SAVE,
-    SEED,
-    PLAN,
-    PROFILED,
-    IMGSZ,
+    *WRITTEN,
 )
 TRANSFER = (
     Argument("source", "checkpoint that has the weights", CHECKPOINT, required=True),

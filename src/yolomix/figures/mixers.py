@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolomix.figures import opening
 from yolomix.figures.opening import Subject
+from yolomix.figures.values import Array
 from yolomix.nn.mambairv2_parts import WindowAttention
 from yolomix.nn.mambairv2_scan import ASSM, semantic_order
 from yolomix.nn.running import Running, running
@@ -96,16 +98,66 @@ def mixers(subject: Subject, x: Tensor) -> list[Mixer]:
 
         def _see(operator: str, inputs: Any) -> None:
             name = stack[-1].name
-            found.append(_mixer(operator, _detached(inputs), stack, calls[name]))
+            found.append(_mixer(operator, inputs, stack, calls[name]))
             calls[name] += 1
 
         def _see_windows(module: WindowAttention, inputs: tuple[Tensor, ...]) -> None:
             H, W = inputs[0].shape[1:3]
-            found.append(Mixer(stack[-1].name, "window_attention", (H, W), (module, inputs[0].detach())))
+            found.append(Mixer(stack[-1].name, "window_attention", (H, W), (module, inputs[0])))
 
         with watching(_see), _hooked(windows, _see_windows):
             subject.module(x)
     return _joined(found)
+
+
+def scans(subject: Subject, x: Tensor) -> list[Mixer]:
+    """Those of :func:`mixers` that are scans."""
+    return [mixer for mixer in mixers(subject, x) if mixer.operator in SCANS]
+
+
+def inside(subject: Subject, found: Sequence[Mixer], at: Any, what: str) -> list[Mixer]:
+    """The mixers in the layers that are named; all of them where ``at`` is None.
+
+    Args:
+        subject: the model.
+        found: its mixers.
+        at: layers, as for a graft.
+        what: it is that a figure needs, for a message: a scan, a token mixer.
+
+    Raises:
+        ValueError: there is none; the message has the layers that have one, or what can be drawn of any model.
+    """
+    have = dict.fromkeys(str(opening.layer_of(mixer.name)) for mixer in found)
+    if not have:
+        raise ValueError(f"{subject.name} has no {what}; of any model there are erf, cam, compare and insertion")
+    if at is None:
+        return [*found]
+    wanted = opening.at_layers(subject, at)
+    kept = [mixer for mixer in found if opening.layer_of(mixer.name) in wanted]
+    if not kept:
+        raise ValueError(f"{subject.name} has no {what} at {at}; layers with one: {', '.join(have)}")
+    return kept
+
+
+def last(subject: Subject, found: Sequence[Mixer], at: Any, what: str) -> Mixer:
+    """The last mixer of the layers that are named, or of the backbone if it has any.
+
+    Raises:
+        ValueError: as :func:`inside`.
+    """
+    kept = inside(subject, found, at, what)
+    backbone = [layer.index for layer in subject.layers if layer.backbone]
+    first = [mixer for mixer in kept if at is None and opening.layer_of(mixer.name) in backbone]
+    return (first or kept)[-1]
+
+
+def time_steps(order: Tensor, size: tuple[int, int]) -> Array:
+    """The time step at which each position is read, (H, W), from the cells in the order of time, (L,).
+
+    >>> time_steps(torch.tensor([2, 0, 3, 1]), (2, 2)).tolist()
+    [[1, 3], [0, 2]]
+    """
+    return order.argsort().reshape(size).cpu().numpy()
 
 
 def routes(subject: Subject, x: Tensor) -> list[Routes]:
@@ -138,10 +190,6 @@ def _routes(name: str, module: ASSM, x: Tensor, token: Tensor) -> Routes:
     order, _ = semantic_order(classes, module.num_tokens)
     H, W = x.shape[1:3]
     return Routes(name, (H, W), classes[0], order[0], module.num_tokens)
-
-
-def _detached(inputs: Any) -> Any:
-    return type(inputs)(*(value.detach() if isinstance(value, Tensor) else value for value in inputs))
 
 
 def _mixer(operator: str, inputs: Any, stack: list[Running], earlier: int) -> Mixer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +31,7 @@ class Subject(NamedTuple):
 
     Args:
         name: as it was given.
-        module: in float32, in eval mode, not fused.
+        module: a copy on the CPU, in float32 and eval mode, not fused, whose parameters ask for no gradient.
         layers: what is known of its layers.
         yolo: the model of Ultralytics around it.
     """
@@ -83,16 +85,12 @@ def _opened(model: Any) -> Subject:
     module: Any = yolo if weights.is_layered(yolo) else getattr(yolo, "model", None)
     if not weights.is_layered(module):
         raise ValueError(f"a figure needs a model name or a YOLO, got {type(model).__name__}")
-    module = module.float().eval()
-    return Subject(_name(model), module, survey(with_scale(dict(module.yaml))), yolo)
+    copied = deepcopy(module).cpu().float().eval().requires_grad_(False)
+    return Subject(name(model), copied, survey(with_scale(dict(module.yaml))), yolo)
 
 
-def named(models: Sequence[Any]) -> list[str]:
-    """What models are called, as they were given."""
-    return [_name(one) for one in models]
-
-
-def _name(model: Any) -> str:
+def name(model: Any) -> str:
+    """What a model is called: as it was given, or by its file."""
     if isinstance(model, str | Path):
         return str(model)
     return str(getattr(model, "ckpt_path", None) or getattr(model, "model_name", None) or type(model).__name__)
@@ -100,7 +98,7 @@ def _name(model: Any) -> str:
 
 def untrained(subject: Subject, seed: int = 0) -> Subject:
     """The same model with random weights: what of a figure is there without any training."""
-    module = weights.like(subject.module, dict(subject.module.yaml), seed)
+    module = weights.like(subject.module, dict(subject.module.yaml), seed).requires_grad_(False)
     if getattr(subject.module, "end2end", False):
         module.end2end = True  # the same branch of its head, which no YAML says
     return subject._replace(name=f"{subject.name}, {RANDOM}", module=module)
@@ -197,8 +195,7 @@ def keeping(subject: Subject, layers: Sequence[int]) -> Iterator[dict[int, Tenso
     found = dict[int, Tensor]()
     handles = []
     for index in layers:
-        keep = _keeper(found, index)
-        handles.append(subject.module.model[index].register_forward_hook(keep))
+        handles.append(subject.module.model[index].register_forward_hook(partial(_keep, found, index)))
     try:
         yield found
     finally:
@@ -206,8 +203,5 @@ def keeping(subject: Subject, layers: Sequence[int]) -> Iterator[dict[int, Tenso
             handle.remove()
 
 
-def _keeper(found: dict[int, Tensor], index: int) -> Any:
-    def _keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found[index] = output
-
-    return _keep
+def _keep(found: dict[int, Tensor], index: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    found[index] = output

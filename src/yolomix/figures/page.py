@@ -14,6 +14,7 @@ from typing import Any
 from yolomix import files
 from yolomix.figures import kinds, opening
 from yolomix.figures.values import Figure
+from yolomix.showing import markup
 
 MOST = 200  # images of a page, each a few hundred kilobytes
 
@@ -73,14 +74,8 @@ def _parts(figures: list[tuple[str, Figure]]) -> Iterator[str]:
         caption, verdict = html.escape(name), html.escape(figure.verdict)
         yield (
             f'<figure id="{i}"><figcaption>{caption}</figcaption>'
-            f'<img alt="{caption}" src="data:image/png;base64,{drawn}"><p>{verdict}</p>{_table(figure)}</figure>'
+            f'<img alt="{caption}" src="data:image/png;base64,{drawn}"><p>{verdict}</p>{markup(figure.rows)}</figure>'
         )
-
-
-def _table(figure: Figure) -> str:
-    head, *body = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in figure.rows)
-    rows = "".join(f"<tr>{cells}</tr>" for cells in body)
-    return f"<table><tr>{head.replace('td>', 'th>')}</tr>{rows}</table>"
 
 
 def _said(figure: Figure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,13 @@ class Figure(Shown):
         drawing = self.drawn()
         arrays = io.BytesIO()
         np.savez_compressed(arrays, **self.arrays)  # type: ignore[arg-type]
-        table = "".join(",".join(map(_cell, row)) + "\n" for row in self.rows)
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows(self.rows)
         contents = {
             ".png": _drawing(drawing, "png"),
             ".pdf": _drawing(drawing, "pdf"),
             ".npz": arrays.getvalue(),
-            ".csv": table.encode(),
+            ".csv": table.getvalue().encode(),
             ".json": json.dumps(self.to_dict(), indent=1).encode(),
         }
         return [files.write(folder / f"{name or self.kind}{suffix}", content) for suffix, content in contents.items()]
@@ -90,8 +92,3 @@ def _drawing(drawing: Drawing, form: str) -> bytes:
     # A file is the same whenever it is made: no date in it.
     drawing.savefig(content, format=form, dpi=DPI, metadata={"CreationDate": None} if form == "pdf" else None)
     return content.getvalue()
-
-
-def _cell(text: str) -> str:
-    quoted = text.replace('"', '""')
-    return f'"{quoted}"' if set(text) & set(',"\n') else text

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import ultralytics
 from ultralytics.engine import exporter as exporters
 
-from yolomix.host import datasets
+from yolomix.host import datasets, precisions
 from yolomix.host.exported import PRECISIONS
 from yolomix.nn.layers import is_stock
 
-# Of Ultralytics 8.3.0, which has no table of them.
-OLDEST = {
-    "FP16": ("onnx", "openvino", "engine", "coreml", "ncnn", "tflite"),
-    "INT8": ("openvino", "engine", "coreml", "saved_model", "edgetpu", "tflite"),
-}
-WORDS = {"FP16": "half", "INT8": "int8"}  # of Ultralytics before quantize=
-CALIBRATED = ("onnx", "openvino", "engine", "saved_model", "edgetpu", "tflite", "litert")  # INT8 by images
 LEAST = 16  # images to calibrate on: docs/export.md
 
 
@@ -55,16 +47,16 @@ def check(exporter: Any, form: str, model: Any) -> None:
     asked = precision(exporter.args)
     if asked is None or getattr(exporter.args, "quantize", None) in ("w8a16", "w8a32"):
         return
-    have = _formats(asked)
+    have = precisions.formats(asked)
     if form not in have and form in exporters.export_formats()["Argument"]:  # and is no alias
         raise ValueError(f"format={form} has no {asked}; formats that have it: {', '.join(sorted(have))}")
-    if asked == "FP16" and form == "onnx" and not _writes_on_cpu() and _is_cpu(exporter.args.device):
+    if asked == "FP16" and form == "onnx" and not precisions.is_by_bits() and _is_cpu(exporter.args.device):
         raise ValueError(
             f"Ultralytics {ultralytics.__version__} writes FP16 into ONNX files on a GPU alone, device=0; newer ones "
             "write it on a CPU, too: pip install -U ultralytics"
         )
     is_calibrated = getattr(exporters, "is_qat", lambda model: False)(model)
-    if asked == "INT8" and form in CALIBRATED and not (is_calibrated or is_stock(model)):
+    if asked == "INT8" and form in precisions.CALIBRATED and not (is_calibrated or is_stock(model)):
         _check_images(exporter.args, form, model.task)
 
 
@@ -94,22 +86,6 @@ def _count(fraction: Any, split: str, found: int) -> int:
         given = dict(zip(("train", "val", "test"), fraction, strict=False))
         fraction = given.get(split, 1.0)
     return min(int(fraction), found) if fraction > 1 else round(found * fraction)
-
-
-def _formats(asked: str) -> Collection[str]:
-    """The formats that have a precision."""
-    listed: Collection[str] | None = getattr(exporters, f"{asked}_FORMATS", None)
-    if listed is not None:
-        return listed
-    table = exporters.export_formats()
-    if "Arguments" not in table:
-        return OLDEST[asked]
-    rows = zip(table["Argument"], table["Arguments"], strict=True)
-    return [form for form, arguments in rows if WORDS[asked] in arguments]
-
-
-def _writes_on_cpu() -> bool:
-    return hasattr(exporters, "FP16_FORMATS")
 
 
 def _is_cpu(device: Any) -> bool:

@@ -51,15 +51,17 @@ def append(folder: str | Path, epoch: int, model: nn.Module) -> None:
     if not found:
         return
     file = Path(folder, FILE)
-    kept = {number: gates for number, gates in _lines(file) if number < epoch}
-    lines = [json.dumps({"epoch": number, "gates": gates}) for number, gates in (*kept.items(), (epoch, found))]
-    files.write_text(file, "\n".join(lines) + "\n")
+    kept = [line for line in _lines(file) if line[0] < epoch]
+    lines = [json.dumps({"epoch": number, "gates": gates}) + "\n" for number, gates in (*kept, (epoch, found))]
+    files.write_text(file, "".join(lines))
 
 
 def read(folder: str | Path) -> dict[int, Gates]:
     """What a training wrote, by epoch; nothing where it wrote none."""
-    return {epoch: {name: Gate(block, tuple(values)) for name, (block, values) in gates.items()}
-            for epoch, gates in _lines(Path(folder, FILE))}  # fmt: skip
+    found = dict[int, Gates]()
+    for epoch, gates in _lines(Path(folder, FILE)):
+        found[epoch] = {name: Gate(block, tuple(values)) for name, (block, values) in gates.items()}
+    return found
 
 
 def _lines(file: Path) -> list[tuple[int, Mapping[str, tuple[str, list[float]]]]]:

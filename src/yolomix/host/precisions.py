@@ -1,14 +1,26 @@
-"""Precisions of exported files: which a format has, and how the installed Ultralytics is asked for one."""
+"""Precisions of exported files: which formats have them, and how the installed Ultralytics is asked for one."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ultralytics import __version__
 from ultralytics.engine import exporter as exporters
 
 NAMES = {32: "FP32", 16: "FP16", 8: "INT8"}
-SWITCHES = {16: "half", 8: "int8"}  # of Ultralytics before quantize=
+SWITCHES = {"FP16": "half", "INT8": "int8"}  # of Ultralytics before quantize=
+CALIBRATED = ("onnx", "openvino", "engine", "saved_model", "edgetpu", "tflite", "litert")  # INT8 by images
+# Of Ultralytics 8.3.0, which has no table of them.
+OLDEST = {
+    "FP16": ("onnx", "openvino", "engine", "coreml", "ncnn", "tflite"),
+    "INT8": ("openvino", "engine", "coreml", "saved_model", "edgetpu", "tflite"),
+}
+
+
+def is_by_bits() -> bool:
+    """Whether Ultralytics is asked for a precision by ``quantize=``, and lists the formats of each."""
+    return hasattr(exporters, "FP16_FORMATS")
 
 
 def arguments(bits: int) -> dict[str, Any]:
@@ -24,7 +36,29 @@ def arguments(bits: int) -> dict[str, Any]:
     """
     if bits == 32:  # what is written where nothing is asked for
         return {}
-    return {"quantize": bits} if hasattr(exporters, "FP16_FORMATS") else {SWITCHES[bits]: True}
+    return {"quantize": bits} if is_by_bits() else {SWITCHES[NAMES[bits]]: True}
+
+
+def formats(precision: str) -> Collection[str]:
+    """The formats that have a precision, by ``format=``.
+
+    >>> "onnx" in formats("FP32"), "openvino" in formats("INT8"), "torchscript" in formats("INT8")
+    (True, True, False)
+
+    Args:
+        precision: ``FP32``, ``FP16`` or ``INT8``.
+    """
+    table = exporters.export_formats()
+    if precision == "FP32":
+        lacking = getattr(exporters, "FP32_UNSUPPORTED_FORMATS", ())
+        return [form for form in table["Argument"] if form not in lacking]
+    if is_by_bits():
+        listed: Collection[str] = getattr(exporters, f"{precision}_FORMATS")
+        return listed
+    if "Arguments" not in table:
+        return OLDEST[precision]
+    rows = zip(table["Argument"], table["Arguments"], strict=True)
+    return [form for form, taken in rows if SWITCHES[precision] in taken]
 
 
 def refusal(form: str, bits: int, data: str | None) -> str:
@@ -38,22 +72,11 @@ def refusal(form: str, bits: int, data: str | None) -> str:
         bits: 32, 16 or 8.
         data: the images with which INT8 is calibrated; None without any.
     """
-    table = exporters.export_formats()
-    if form not in table["Argument"]:
+    if form not in exporters.export_formats()["Argument"]:
         return f"Ultralytics {__version__} has no format={form}"
-    taken: dict[str, list[str]] = dict(zip(table["Argument"], table.get("Arguments", ()), strict=False))
-    if not _has(form, bits, taken):
+    if form not in formats(NAMES[bits]):
         return f"Ultralytics {__version__} has no {NAMES[bits]} in format={form}"
     # Ultralytics would calibrate with a dataset that it downloads.
-    if bits == 8 and data is None and "data" in taken.get(form, ("data",)):
+    if bits == 8 and data is None and form in CALIBRATED:
         return "INT8 is calibrated with images: data=your.yaml"
     return ""
-
-
-def _has(form: str, bits: int, taken: dict[str, list[str]]) -> bool:
-    if hasattr(exporters, "FP16_FORMATS"):
-        if bits == 32:
-            return form not in exporters.FP32_UNSUPPORTED_FORMATS
-        return form in (exporters.FP16_FORMATS if bits == 16 else exporters.INT8_FORMATS)
-    # Before 8.3.26 or so the table has no arguments: what a format lacks is then left out without a word.
-    return bits == 32 or form not in taken or SWITCHES[bits] in taken[form]

@@ -58,6 +58,15 @@ def missing(*modules: str) -> str:
     return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed: pip install {packages}"
 
 
+def lacking(form: str) -> list[str]:
+    """The modules that a format needs and that are not installed.
+
+    >>> lacking("torchscript")
+    []
+    """
+    return [module for module in WRITERS.get(form, ()) if importlib.util.find_spec(module) is None]
+
+
 def refusal(form: str) -> str | None:
     """Why a format cannot be written here, None where nothing is known to be in the way.
 
@@ -67,11 +76,9 @@ def refusal(form: str) -> str | None:
     Args:
         form: what ``format=`` says.
     """
-    needed = WRITERS.get(form, ())
-    lacking = [module for module in needed if importlib.util.find_spec(module) is None]
-    if lacking:
-        return f"format={form}: {missing(*lacking)}"
-    for module in needed:
+    if absent := lacking(form):
+        return f"format={form}: {missing(*absent)}"
+    for module in WRITERS.get(form, ()):
         requirement = PIP.get(module, module)
         if (here := another_version(requirement)) is not None:
             return (

@@ -7,7 +7,6 @@ on where the first ended; a row that is deleted is made again.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -110,7 +109,7 @@ def _content(model: str) -> str:
 def _cell(key: Key, bits: int, limit: float, data: str | None) -> Cell:
     """What became of a cell, or why it was not tried."""
     reason = precisions.refusal(key.format, bits, data)
-    if not reason and (lacking := [one for one in tools.WRITERS.get(key.format, ()) if _is_missing(one)]):
+    if not reason and (lacking := tools.lacking(key.format)):
         reason = tools.missing(*lacking)
     if reason:
         return Cell(key, {"reason": reason, **Conditions.here().row()})
@@ -168,10 +167,6 @@ def _waited(process: subprocess.Popen[bytes], request: dict[str, object], limit:
     except subprocess.TimeoutExpired:
         return f"not done after {limit:.0f} s"
     return f"its process ended with {code}" if code else ""
-
-
-def _is_missing(module: str) -> bool:
-    return importlib.util.find_spec(module) is None
 
 
 def packages_of(form: str) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
-from yolomix.figures import drawing, opening
+from yolomix.figures import drawing, mixers, opening
 from yolomix.figures import rows as one_row
-from yolomix.figures.mixers import Mixer, mixers
+from yolomix.figures.mixers import Mixer
 from yolomix.figures.opening import Image, Subject
 from yolomix.figures.values import Array, Figure, Row
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 Maps = dict[str, Array]  # by direction, (H, W)
+WHAT = "token mixer"
 
 
 def attention(
@@ -50,7 +52,7 @@ def attention(
     found = list[tuple[Subject, Image, Mixer, Maps]]()
     for subject in subjects:
         for image in shown:
-            mixer = chosen(subject, mixers(subject, image.pixels), at)
+            mixer = mixers.last(subject, mixers.mixers(subject, image.pixels), at, WHAT)
             found.append((subject, image, mixer, _maps(mixer, query)))
     head = ("model", "image", "module", "operator", "map", "positions with half of it")
     table: list[Row] = [head]
@@ -63,29 +65,6 @@ def attention(
     where = [mixer.name for _, _, mixer, _ in found]
     done = opening.said(subjects, shown, query=[*query], modules=where)
     return Figure("attention", arrays, done, table, functools.partial(_drawn, found, (query[0], query[1])))
-
-
-def chosen(subject: Subject, found: Sequence[Mixer], at: Any) -> Mixer:
-    """The last token mixer of the layers that are named, or of the backbone.
-
-    Raises:
-        ValueError: there is none; the message has the layers that have one.
-    """
-    have = list(dict.fromkeys(str(opening.layer_of(mixer.name)) for mixer in found))
-    if not have:
-        raise ValueError(
-            f"{subject.name} has no token mixer, whose attention could be drawn; it needs a scan, halo, window or "
-            "linear attention. Of any model there are erf, cam, compare and insertion"
-        )
-    if at is not None:
-        wanted = opening.at_layers(subject, at)
-        inside = [mixer for mixer in found if opening.layer_of(mixer.name) in wanted]
-    else:
-        backbone = [layer.index for layer in subject.layers if layer.backbone]
-        inside = [mixer for mixer in found if opening.layer_of(mixer.name) in backbone] or list(found)
-    if not inside:
-        raise ValueError(f"{subject.name} has no token mixer at {at}; layers with one: {', '.join(have)}")
-    return inside[-1]
 
 
 def _maps(mixer: Mixer, query: Sequence[float]) -> Maps:
@@ -101,8 +80,7 @@ def _normalised(row: Tensor) -> Array:
 
 def _half(values: Array) -> int:
     """How many positions have half of the weight, the heaviest first."""
-    heaviest = -(-values.ravel()).copy()
-    heaviest[::-1].sort()
+    heaviest = np.sort(values, axis=None)[::-1]
     return int((heaviest.cumsum() < 0.5).sum()) + 1
 
 

@@ -53,6 +53,7 @@ class _Compared(NamedTuple):
 
     @property
     def differences(self) -> int:
+        """How many pairs are not equal."""
         return sum(pair.kind != EQUAL for pair in self.pairs)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from yolomix.figures import drawing, opening
-from yolomix.figures.mixers import SCANS, Mixer, mixers
+from yolomix.figures import drawing, mixers, opening
+from yolomix.figures.mixers import Mixer
 from yolomix.figures.opening import Image, Subject
 from yolomix.figures.rows import step_sizes
 from yolomix.figures.values import Array, Figure, Row
@@ -37,10 +37,9 @@ def delta(
     shown = opening.images(subjects[0], source, imgsz)
     found = list[tuple[Subject, Image, dict[str, Array]]]()
     for subject in subjects:
-        wanted = None if at is None else opening.at_layers(subject, at)
         for image in shown:
-            scans = [mixer for mixer in mixers(subject, image.pixels) if mixer.operator in SCANS]
-            found.append((subject, image, _maps(subject, scans, wanted)))
+            scans = mixers.inside(subject, mixers.scans(subject, image.pixels), at, "scan, which has step sizes")
+            found.append((subject, image, {mixer.name: mean(mixer) for mixer in scans}))
     table: list[Row] = [("model", "image", "module", "lowest", "mean", "highest")]
     arrays = {}
     for i, (subject, image, maps) in enumerate(found):
@@ -50,15 +49,6 @@ def delta(
             arrays[f"row{i}_{name}"] = values
     done = opening.said(subjects, shown)
     return Figure("delta", arrays, done, table, functools.partial(_drawn, found))
-
-
-def _maps(subject: Subject, scans: Sequence[Mixer], wanted: Sequence[int] | None) -> dict[str, Array]:
-    kept = [mixer for mixer in scans if wanted is None or opening.layer_of(mixer.name) in wanted]
-    if not kept:
-        have = dict.fromkeys(str(opening.layer_of(mixer.name)) for mixer in scans)
-        there = f"layers with one: {', '.join(have)}" if have else "attention, erf, cam and compare need none"
-        raise ValueError(f"{subject.name} has no scan there, and only a scan has step sizes; {there}")
-    return {mixer.name: mean(mixer) for mixer in kept}
 
 
 def mean(mixer: Mixer) -> Array:

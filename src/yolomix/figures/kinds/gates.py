@@ -33,10 +33,12 @@ class _Course(NamedTuple):
 
     @property
     def open_share(self) -> float:
+        """Of the channels, 0 to 1, at the end."""
         return float((np.abs(self.values[-1]) > OPEN).mean())
 
     @property
     def verdict(self) -> str:
+        """Whether the block is used, in a sentence."""
         share = self.open_share
         when = f"after {self.epochs[-1]} epochs" if self.epochs[-1] else "now"
         word = "not used" if share < UNUSED else "used in part" if share < USED else "used"
@@ -66,7 +68,7 @@ def gates(models: Any) -> Figure:
         numbers = (f"{last.mean():.3g}", f"{last.max():.3g}", f"{course.open_share:.0%}")
         table.append((course.model, course.module, course.block, str(course.epochs[-1]), *numbers))
         arrays |= {f"gate{i}_epochs": course.epochs, f"gate{i}_values": course.values}
-    done = opening.said(opening.named(given), [], modules=[course.module for course in courses])
+    done = opening.said([opening.name(one) for one in given], [], modules=[course.module for course in courses])
     verdict = "\n".join(course.verdict for course in courses)
     return Figure("gates", arrays, done, table, functools.partial(_drawn, courses), verdict)
 

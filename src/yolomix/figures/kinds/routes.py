@@ -48,7 +48,7 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
             largest = f"{counts.max() / counts.sum():.0%} of the positions"
             table.append((subject.name, image.name, one.name, f"{(counts > 0).sum()} of {one.kinds}", largest))
             arrays[f"row{i}_{one.name}_classes"] = one.classes.cpu().numpy().reshape(one.size)
-            arrays[f"row{i}_{one.name}_place"] = place(one)
+            arrays[f"row{i}_{one.name}_place"] = mixers.time_steps(one.order, one.size)
     return Figure(
         "routes",
         arrays,
@@ -58,13 +58,6 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
     )
 
 
-def place(one: Routes) -> Array:
-    """The time step at which each position is scanned: (H, W)."""
-    times = np.empty(one.order.numel(), dtype=np.int64)
-    times[one.order.cpu().numpy()] = np.arange(times.size)
-    return times.reshape(one.size)
-
-
 def _drawn(found: Sequence[tuple[Subject, Image, list[Routes]]]) -> Drawing:
     rows, names = [], []
     for subject, image, several in found:
@@ -72,7 +65,7 @@ def _drawn(found: Sequence[tuple[Subject, Image, list[Routes]]]) -> Drawing:
         for one in several:
             short = one.name.removeprefix("model.")
             classes = one.classes.cpu().numpy().reshape(one.size) / max(one.kinds - 1, 1)
-            times = place(one) / max(one.order.numel() - 1, 1)
+            times = mixers.time_steps(one.order, one.size) / max(one.order.numel() - 1, 1)
             row += [drawing.Panel(classes, f"{short}: class"), drawing.Panel(times, f"{short}: order")]
         rows.append(row)
         names.append(drawing.short(subject.name))

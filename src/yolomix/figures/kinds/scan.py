@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolomix.figures import drawing, opening
-from yolomix.figures.kinds.attention import chosen
-from yolomix.figures.mixers import SCANS, Mixer, mixers
+from yolomix.figures import drawing, mixers, opening
+from yolomix.figures.mixers import Mixer
 from yolomix.figures.opening import Image, Subject
 from yolomix.figures.values import Array, Figure, Row
 
@@ -37,11 +36,9 @@ def scan(
     image = opening.images(subjects[0], source, imgsz)[0]
     found = list[tuple[Subject, Mixer, dict[str, Array]]]()
     for subject in subjects:
-        scans = [mixer for mixer in mixers(subject, image.pixels) if mixer.operator in SCANS]
-        mixer = chosen(subject, scans, at)
-        found.append(
-            (subject, mixer, {path.direction: _times(path.order.cpu().numpy(), mixer) for path in mixer.paths})
-        )
+        mixer = mixers.last(subject, mixers.scans(subject, image.pixels), at, "scan")
+        read = {path.direction: mixers.time_steps(path.order, mixer.size) for path in mixer.paths}
+        found.append((subject, mixer, read))
     table: list[Row] = [("model", "module", "direction", "map", "first position", "last position")]
     arrays = {}
     for i, (subject, mixer, maps) in enumerate(found):
@@ -49,19 +46,8 @@ def scan(
             ends = (str(tuple(map(int, np.argwhere(times == end)[0]))) for end in (0, times.size - 1))
             table.append((subject.name, mixer.name, direction, "x".join(map(str, mixer.size)), *ends))
             arrays[f"model{i}_{direction.replace(' ', '_')}"] = times
-    return Figure(
-        "scan",
-        arrays,
-        opening.said(subjects, [image]),
-        table,
-        functools.partial(_drawn, found, image),
-    )
-
-
-def _times(order: Array, mixer: Mixer) -> Array:
-    times = np.empty(order.size, dtype=np.int64)
-    times[order] = np.arange(order.size)
-    return times.reshape(mixer.size)
+    done = opening.said(subjects, [image], modules=[mixer.name for _, mixer, _ in found])
+    return Figure("scan", arrays, done, table, functools.partial(_drawn, found, image))
 
 
 def _drawn(found: Sequence[tuple[Subject, Mixer, dict[str, Array]]], image: Image) -> Drawing:
