@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -140,9 +141,20 @@ def test_files_of_other_runtimes_and_nothing_are_no_models():
         figures.erf([])
 
 
+@pytest.mark.parametrize(
+    ("kind", "mixer"), [("attention", "halo"), ("delta", "vim"), ("routes", "assg"), ("scan", "vim")]
+)
+def test_a_map_of_one_position_points_nowhere(kind, mixer, monkeypatch):
+    monkeypatch.setattr(opening, "images", lambda *_: [image(8, 8)])
+    with pytest.raises(
+        ValueError, match=r"^layer 2 \(\w+\) of small.yaml has a map of one position, which points nowh"
+    ):
+        getattr(figures, kind)(subject(mixer).yolo)
+
+
 def test_a_gallery_is_one_page_that_needs_nothing_beside_it(tmp_path):
     for name in ("<a>.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(b"")
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 4, 3), np.uint8))
     page = figures.gallery("delta", subject("vim").yolo, tmp_path, tmp_path / "out")
     text = page.read_text("utf-8")
     assert (page.name, text.count("<figure"), text.count("data:image/png;base64,")) == ("delta-gallery.html", 2, 2)

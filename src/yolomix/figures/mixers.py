@@ -143,12 +143,14 @@ def last(subject: Subject, found: Sequence[Mixer], at: Any, what: str) -> Mixer:
     """The last mixer of the layers that are named, or of the backbone if it has any.
 
     Raises:
-        ValueError: as :func:`inside`.
+        ValueError: as :func:`inside`, or its map has one position.
     """
     kept = inside(subject, found, at, what)
     backbone = [layer.index for layer in subject.layers if layer.backbone]
     first = [mixer for mixer in kept if at is None and opening.layer_of(mixer.name) in backbone]
-    return (first or kept)[-1]
+    chosen = (first or kept)[-1]
+    opening.check_places(subject, chosen.name, chosen.size)
+    return chosen
 
 
 def time_steps(order: Tensor, size: tuple[int, int]) -> Array:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 from torch import Tensor, nn
 
 from yolomix import data
@@ -23,6 +25,8 @@ from yolomix.surgery import insertion
 from yolomix.surgery.graph import Layer
 
 SAMPLE = 4  # images of the packaged sample, where no source is given
+OTHERS = ("heic", "heif", "avif", "dng")  # that not every OpenCV reads
+REDUCED = cv2.IMREAD_REDUCED_GRAYSCALE_8
 RANDOM = "random weights"
 
 
@@ -60,7 +64,7 @@ class Image(NamedTuple):
 
 
 def opened(models: Any) -> list[Subject]:
-    """Models by name, checkpoint or ``YOLO``; one, or several.
+    """Models by name, checkpoint, folder of a training, or ``YOLO``; one, or several.
 
     >>> [subject.layers[0].module for subject in opened("yolov8n-cls.yaml")]
     ['Conv']
@@ -77,9 +81,11 @@ def opened(models: Any) -> list[Subject]:
 
 def _opened(model: Any) -> Subject:
     if isinstance(model, str | Path):
-        if names.resolve(model).kind is Kind.EXPORTED:
+        best = Path(model, "weights", "best.pt")  # of a training whose folder is given
+        file = str(best if best.exists() else model)
+        if names.resolve(file).kind is Kind.EXPORTED:
             raise ValueError(f"{model} is a file of another runtime, and a figure looks inside: give a .pt or a .yaml")
-        yolo: Any = YOLO(str(model))
+        yolo: Any = YOLO(file)
     else:
         yolo = model
     module: Any = yolo if weights.is_layered(yolo) else getattr(yolo, "model", None)
@@ -104,25 +110,36 @@ def untrained(subject: Subject, seed: int = 0) -> Subject:
     return subject._replace(name=f"{subject.name}, {RANDOM}", module=module)
 
 
-def images(subject: Subject, source: str | Path | None, imgsz: int | Sequence[int] | None) -> list[Image]:
+def images(subjects: Sequence[Subject], source: str | Path | None, imgsz: int | Sequence[int] | None) -> list[Image]:
     """Images in their letterbox, as predict shows them to a model of one size.
 
     Args:
-        subject: the model, whose task decides how an image is prepared.
+        subjects: the models that see them; the task of the first decides how an image is prepared.
         source: an image file or a folder; None takes four images of the packaged sample.
-        imgsz: height and width in pixels, or one number for both; None takes that of the model's training, else 640.
+        imgsz: height and width in pixels, or one number for both; None takes that of the first model's training, else
+            640.
 
     Raises:
         FileNotFoundError: there is no image there.
+        ValueError: a file is no image, or the size is none.
     """
-    height, width = image_size(imgsz or trained_at(subject.module))
-    step = subject.stride
-    size = (-(-height // step) * step, -(-width // step) * step)
-    contents = Contents(subject.module.task, subject.module.names, size, stride=step)
+    first, stride = subjects[0], max(subject.stride for subject in subjects)
+    size = whole(trained_at(first.module) if imgsz is None else imgsz, stride)
+    contents = Contents(first.module.task, first.module.names, size, stride=stride)
     with tempfile.TemporaryDirectory(prefix="yolomix-figures-", ignore_cleanup_errors=True) as folder:
         given = _sample(Path(folder)) if source is None else found(source)
-        shown = predicting.shown(subject.yolo, given, contents)
+        shown = predicting.shown(first.yolo, given, contents)
         return [Image(file.name, pixels) for file, pixels in zip(given, shown, strict=True)]
+
+
+def whole(imgsz: int | Sequence[int], stride: int) -> tuple[int, int]:
+    """Height and width in pixels, of whole strides.
+
+    >>> whole(100, 32), whole((64, 70), 32)
+    ((128, 128), (64, 96))
+    """
+    height, width = image_size(imgsz)
+    return -(-height // stride) * stride, -(-width // stride) * stride
 
 
 def trained_at(module: Any) -> int:
@@ -142,11 +159,21 @@ def found(source: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no image in it.
+        ValueError: a file is no image.
     """
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"source={source}: there is no such image or folder")
-    return [path] if path.is_file() else datasets.images(str(path))
+    files = datasets.images(path) if path.is_dir() else [path]
+    for file in files:
+        _check_image(file)
+    return files
+
+
+def _check_image(file: Path) -> None:
+    """Raise where Ultralytics would look for a package that reads HEIC files."""
+    if file.suffix[1:].lower() not in OTHERS and cv2.imdecode(np.fromfile(file, np.uint8), REDUCED) is None:
+        raise ValueError(f"{file} is no image that can be read")
 
 
 def at_layers(subject: Subject, at: insertion.At) -> list[int]:
@@ -180,6 +207,15 @@ def layer_of(name: str) -> int | None:
     """
     parts = name.split(".")
     return int(parts[1]) if parts[0] == "model" and len(parts) > 1 and parts[1].isdecimal() else None
+
+
+def check_places(subject: Subject, name: str, size: Sequence[int]) -> None:
+    """Raise unless a module's map, of a height and width, has places to point at."""
+    if max(size) == 1:
+        raise ValueError(
+            f"{subject.layers[layer_of(name) or 0]} of {subject.name} has a map of one position, which points nowhere; "
+            "a larger imgsz= gives more, and so do layers of a smaller stride: at=p3"
+        )
 
 
 def maps(subject: Subject, x: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:

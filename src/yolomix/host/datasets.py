@@ -38,15 +38,16 @@ def images(place: Any) -> list[Path]:
     """The images of a split, in the order of Ultralytics.
 
     Args:
-        place: what :func:`described` says of the split: a folder, a text with a path in each line, or several.
+        place: a folder; or what :func:`described` says of the split: a folder, a text with a path in each line, or
+            several.
 
     Raises:
         FileNotFoundError: it is not there, or without an image.
     """
-    if isinstance(place, Path):  # of a classifier: a folder for each class
+    if isinstance(place, Path):
         found = sorted(file for file in place.rglob("*.*") if file.suffix[1:].lower() in IMG_FORMATS)
         if not found:
-            raise FileNotFoundError(f"no images in {place}")
+            raise FileNotFoundError(f"no images in {place}, whose names end with {', '.join(sorted(IMG_FORMATS))}")
         return found
     reader: Any = SimpleNamespace(prefix="", fraction=1.0)
     with _without_log():

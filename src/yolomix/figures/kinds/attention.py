@@ -48,7 +48,7 @@ def attention(
     if len(query) != 2 or not all(0 <= part < 1 for part in query):
         raise ValueError(f"query is x and y in fractions of the image, from 0 to less than 1, got {tuple(query)}")
     subjects = opening.opened(models)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     found = list[tuple[Subject, Image, Mixer, Maps]]()
     for subject in subjects:
         for image in shown:

@@ -89,7 +89,7 @@ def cam(
     if method not in gradcam.METHODS:
         raise ValueError(f"no method {method!r} of class activation maps; known: {', '.join(gradcam.METHODS)}")
     subjects = opening.opened(models)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     found = list[Explanation]()
     makers, layers = list[str](), list[list[int]]()
     for subject in subjects:
@@ -140,16 +140,10 @@ def _brought(
 
 def _check_maps(subject: Subject, layers: Sequence[int], image: Image) -> None:
     """Raise unless every layer has a map with places to point at."""
-    H, W = image.pixels.shape[2:]
     with torch.no_grad():
         maps = opening.maps(subject, image.pixels, layers)
     for index, y in maps.items():
-        if y.shape[2] * y.shape[3] == 1:
-            larger = 2 * max(H, W)
-            raise ValueError(
-                f"{subject.layers[index]} of {subject.name} has a map of one position for images of {H}x{W} pixels, "
-                f"which points nowhere; imgsz={larger} gives more, and so do layers of a smaller stride: at=p3"
-            )
+        opening.check_places(subject, f"model.{index}", y.shape[2:])
 
 
 def _check_image(image: Image) -> None:

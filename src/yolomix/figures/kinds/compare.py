@@ -73,7 +73,7 @@ def compare(
     """
     subjects = opening.opened(models)
     _check(subjects)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     height, width = shown[0].pixels.shape[2:]
     finders = [_Finder(subject, (height, width)) for subject in subjects]
     compared = list[_Compared]()

@@ -31,14 +31,16 @@ def delta(
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
 
     Raises:
-        ValueError: a model has no scan there; the message says which layers have one.
+        ValueError: a model has no scan there, the message says which layers have one; or its map has one position.
     """
     subjects = opening.opened(models)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     found = list[tuple[Subject, Image, dict[str, Array]]]()
     for subject in subjects:
         for image in shown:
-            scans = mixers.inside(subject, mixers.scans(subject, image.pixels), at, "scan, which has step sizes")
+            scans = mixers.inside(subject, mixers.scans(subject, image.pixels), at, "scan with step sizes")
+            for mixer in scans:
+                opening.check_places(subject, mixer.name, mixer.size)
             found.append((subject, image, {mixer.name: mean(mixer) for mixer in scans}))
     table: list[Row] = [("model", "image", "module", "lowest", "mean", "highest")]
     arrays = {}

@@ -46,7 +46,7 @@ def erf(
         ValueError: no such layer, no image, or a model that gives no gradient there.
     """
     subjects = opening.opened(models)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     if random:
         subjects = [one for subject in subjects for one in (subject, opening.untrained(subject))]
     layers = [opening.at_layers(subject, at) for subject in subjects]

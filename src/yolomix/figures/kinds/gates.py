@@ -76,10 +76,7 @@ def gates(models: Any) -> Figure:
 def _courses(model: Any) -> list[_Course]:
     folder = _folder(model)
     history = recorded.read(folder) if folder is not None else {}
-    checkpoint = _checkpoint(model)
-    if checkpoint is not None and not Path(checkpoint).exists() and not history:
-        raise FileNotFoundError(f"{model}: no such checkpoint, nor a folder of a training with one")
-    subject = opening.opened(checkpoint if checkpoint is not None else model)[0]
+    subject = opening.opened(model)[0]
     if not history:
         now = recorded.of(subject.module)
         if not now:
@@ -105,11 +102,6 @@ def _folder(model: Any) -> Path | None:
     if path.is_dir():
         return path
     return path.parent.parent if path.parent.name == "weights" else None
-
-
-def _checkpoint(model: Any) -> Any:
-    path = Path(model) if isinstance(model, str | Path) else None
-    return path / "weights" / "last.pt" if path is not None and path.is_dir() else None
 
 
 def _level(layers: Sequence[Layer], module: str) -> str:

@@ -14,7 +14,6 @@ from yolomix.figures import opening
 from yolomix.figures.drawing import FONT, short
 from yolomix.figures.opening import Subject
 from yolomix.figures.values import Array, Figure, Row
-from yolomix.host.survey import image_size
 from yolomix.nn.registry import known
 from yolomix.profiling.costs import parameters
 from yolomix.profiling.operations import Operations, count
@@ -45,13 +44,14 @@ def insertion(models: Any, imgsz: int | Sequence[int] = 320) -> Figure:
 
     Args:
         models: one or several, each a name, a checkpoint or a ``YOLO``.
-        imgsz: height and width in pixels, or one number for both, of which receptive fields and operations are.
+        imgsz: height and width in pixels, or one number for both, of which receptive fields and operations are;
+            rounded up to whole strides.
 
     Raises:
-        ValueError: a model cannot run at that size.
+        ValueError: the size is none.
     """
-    size = image_size(imgsz)
     subjects = opening.opened(models)
+    size = opening.whole(imgsz, max(subject.stride for subject in subjects))
     graphs = [_nodes(subject, size) for subject in subjects]
     table: list[Row] = [("model", "layer", "module", "reads", "channels", "stride", "field", "params", "GFLOPs")]
     arrays = dict[str, Array]()

@@ -27,10 +27,10 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
         imgsz: height and width of the images in pixels, or one number for both; None takes that of the training.
 
     Raises:
-        ValueError: a model has no ASSG.
+        ValueError: a model has no ASSG, or its map has one position.
     """
     subjects = opening.opened(models)
-    shown = opening.images(subjects[0], source, imgsz)
+    shown = opening.images(subjects, source, imgsz)
     found = list[tuple[Subject, Image, list[Routes]]]()
     for subject in subjects:
         for image in shown:
@@ -39,6 +39,8 @@ def routes(models: Any, source: str | Path | None = None, imgsz: int | Sequence[
                 raise ValueError(
                     f"{subject.name} has no ASSG, and nothing else sorts positions; scan shows fixed orders"
                 )
+            for one in several:
+                opening.check_places(subject, one.name, one.size)
             found.append((subject, image, several))
     table: list[Row] = [("model", "image", "module", "classes in use", "largest class")]
     arrays: dict[str, Array] = {}

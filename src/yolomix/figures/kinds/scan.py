@@ -33,7 +33,7 @@ def scan(
         ValueError: a model has no scan there; the message says which layers have one.
     """
     subjects = opening.opened(models)
-    image = opening.images(subjects[0], source, imgsz)[0]
+    image = opening.images(subjects, source, imgsz)[0]
     found = list[tuple[Subject, Mixer, dict[str, Array]]]()
     for subject in subjects:
         mixer = mixers.last(subject, mixers.scans(subject, image.pixels), at, "scan")
