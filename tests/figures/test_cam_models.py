@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.full import cases
 from yolomix import figures, models
 from yolomix.host import layercam
 
 pytestmark = pytest.mark.skipif(
     not layercam.is_there(), reason="Ultralytics has class activation maps since 8.4 of July 2026"
 )
+ALWAYS = ["yolo-mamba-seg-n.yaml", "yolo11n-assg.yaml", "yolov8n-vim.yaml", "yolo11n+HaloAttention(2,1)@p5.yaml"]
 ZOO = [facts.typed(next(iter(facts.parameters))) for facts in models.zoo().values()]
 OTHERS = ["yolo11n+HaloAttention(2,1)@p5.yaml", "yolo26n-seg.yaml", "yolo26n-cls.yaml", "yolo26n-sem.yaml"]
 
@@ -34,7 +36,7 @@ def seed():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", [*ZOO, *OTHERS])
+@pytest.mark.parametrize("name", cases([*ZOO, *OTHERS], always=ALWAYS))
 def test_every_model_has_a_map(name, source):
     figure = figures.cam(name, source, imgsz=64, random=False)
     assert figure.arrays["row0"].shape == (64, 64)
