@@ -80,6 +80,8 @@ def opened(models: Any) -> list[Subject]:
 
 
 def _opened(model: Any) -> Subject:
+    if isinstance(model, Subject):
+        return model
     if isinstance(model, str | Path):
         best = Path(model, "weights", "best.pt")  # of a training whose folder is given
         file = str(best if best.exists() else model)

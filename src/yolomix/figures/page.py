@@ -54,7 +54,8 @@ def gallery(kind: str, models: Any, source: str | Path, out: str | Path = "runs/
     given = opening.found(source)
     if len(given) > MOST:
         raise ValueError(f"a page takes {MOST} images at most, and {source} has {len(given)}; give a smaller folder")
-    figures = [(file.name, draw(models, source=file, **settings)) for file in given]
+    subjects = opening.opened(models)
+    figures = [(file.name, draw(subjects, source=file, **settings)) for file in given]
     names = ", ".join(figures[0][1].done["models"])
     page = PAGE.substitute(
         title=html.escape(f"{kind}: {names}"),
