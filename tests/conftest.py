@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from tests import fresh
 from tests.tiny import TINY, write_dataset
 
 torch.set_num_threads(1)
+gc.set_threshold(20_000, 20, 50)  # half a million objects live as long as the process: looking through them takes time
 
 
 NOT_RUN = {

@@ -17,9 +17,9 @@ def test_the_folder_of_a_training_is_its_best_checkpoint(tmp_path):
     assert (found.name, found.layers[2].module) == (str(tmp_path), "HaloAttention")
 
 
-@pytest.mark.parametrize("name", ["noise.jpg", "noise.txt"])
-def test_what_is_no_image_is_named(name, tmp_path):
-    (tmp_path / name).write_bytes(b"no image")
+@pytest.mark.parametrize(("name", "content"), [("noise.jpg", b"no image"), ("noise.txt", b"no image"), ("a.png", b"")])
+def test_what_is_no_image_is_named(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} is no image that can be read$"):
         opening.found(tmp_path / name)
 

@@ -26,7 +26,6 @@ from yolomix.surgery.graph import Layer
 
 SAMPLE = 4  # images of the packaged sample, where no source is given
 OTHERS = ("heic", "heif", "avif", "dng")  # that not every OpenCV reads
-REDUCED = cv2.IMREAD_REDUCED_GRAYSCALE_8
 RANDOM = "random weights"
 
 
@@ -174,7 +173,10 @@ def found(source: str | Path) -> list[Path]:
 
 def _check_image(file: Path) -> None:
     """Raise where Ultralytics would look for a package that reads HEIC files."""
-    if file.suffix[1:].lower() not in OTHERS and cv2.imdecode(np.fromfile(file, np.uint8), REDUCED) is None:
+    content = np.fromfile(file, np.uint8)
+    if file.suffix[1:].lower() in OTHERS:
+        return
+    if not content.size or cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) is None:
         raise ValueError(f"{file} is no image that can be read")
 
 
