@@ -102,6 +102,13 @@ def test_detections_of_two_models_are_paired():
     assert comparing.pairs(nothing, nothing) == []
 
 
+def test_of_two_boxes_of_one_object_that_of_the_class_is_taken():
+    boxes = np.array([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 11.0, 11.0]])
+    both = Detections(np.array([0, 1]), np.array([0.3, 0.6]), boxes)  # the other class fits better
+    pairs = comparing.pairs(both, found(1))
+    assert [(pair.kind, pair.first, pair.second) for pair in pairs] == [("equal", 1, 0), ("first only", 0, None)]
+
+
 def test_images_with_most_differences_come_first(monkeypatch, tmp_path):
     seen = iter([found(0), found(0), found(0, 1), found(1)])
     monkeypatch.setattr(comparing._Finder, "__call__", lambda *_: next(seen))

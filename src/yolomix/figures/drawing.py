@@ -19,7 +19,9 @@ Array = npt.NDArray[Any]
 
 COLOURS = "magma"
 WIDTH, FONT = 2.2, 8  # inches of a panel, points
-MARK = {"color": "white", "marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.2}
+BAR, LONGEST = 0.16, 5.0  # inches of the colour bar, across and along
+DECADES = 10.0  # from this ratio of largest to smallest on, a scale is logarithmic
+RING = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
 
 
 class Panel(NamedTuple):
@@ -41,7 +43,7 @@ class Scale(NamedTuple):
 
     Args:
         label: what they mean, with the unit.
-        logarithmic: whether they are of the logarithm.
+        logarithmic: whether they are of the logarithm, where values differ that much.
         low: what the darkest means; None takes the smallest value.
         high: what the brightest means; None takes the largest.
     """
@@ -65,22 +67,24 @@ def panels(rows: Sequence[Sequence[Panel]], names: Sequence[str], scale: Scale, 
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-    columns = max(map(len, rows))
-    figure = Figure(figsize=(WIDTH * columns + 1.4, WIDTH * len(rows) + 0.7), layout="constrained")
+    columns, height = max(map(len, rows)), WIDTH * len(rows) + 0.7
+    figure = Figure(figsize=(WIDTH * columns + 1.4, height), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     maps = [panel.values for row in rows for panel in row if panel.values.ndim == 2]
     low = min(float(values.min()) for values in maps) if scale.low is None else scale.low
     high = max(float(values.max()) for values in maps) if scale.high is None else scale.high
     high = high if high > low else low + 1.0
-    norm = colors.LogNorm(low, high, clip=True) if scale.logarithmic else colors.Normalize(low, high)
+    is_log = scale.logarithmic and high >= DECADES * low
+    norm = colors.LogNorm(low, high, clip=True) if is_log else colors.Normalize(low, high)
     for row, row_axes, name in zip(rows, axes, names, strict=True):
         for axis in row_axes:
             axis.set_axis_off()
         for panel, axis in zip(row, row_axes, strict=False):
             _draw(axis, panel, norm)
-        place = row_axes[0].transAxes
-        row_axes[0].text(-0.04, 0.5, name, rotation=90, ha="right", va="center", transform=place, fontsize=FONT)
-    bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=axes, shrink=0.9, aspect=30, pad=0.02)
+        row_axes[0].set_ylabel(name, fontsize=FONT)
+    length = min(0.9 * height, LONGEST)
+    place: dict[str, Any] = {"shrink": length / height, "aspect": length / BAR, "anchor": (0.0, 0.97), "pad": 0.02}
+    bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=axes, **place)
     bar.set_label(scale.label, fontsize=FONT)
     bar.ax.tick_params(labelsize=FONT)
     if footer:
@@ -99,8 +103,29 @@ def _draw(axis: Any, panel: Panel, norm: Any) -> None:
     else:
         axis.imshow(panel.values, cmap=COLOURS, norm=norm, **place)
     if panel.mark is not None:
-        axis.plot(panel.mark[0] * width, panel.mark[1] * height, **MARK)
+        for colour, thick in (("black", 2.6), ("white", 1.2)):  # seen on light and dark
+            where = panel.mark[0] * width, panel.mark[1] * height
+            axis.plot(*where, color=colour, markeredgewidth=thick, **RING)
     axis.set_title(panel.title, fontsize=FONT)
+
+
+def cell(place: Sequence[float], size: Sequence[int]) -> int:
+    """The cell of a map (H, W), counted row by row, that x and y in fractions of the image are in.
+
+    >>> cell((0.5, 0.0), (3, 4))
+    2
+    """
+    return int(place[1] * size[0]) * size[1] + int(place[0] * size[1])
+
+
+def middle(place: Sequence[float], size: Sequence[int]) -> tuple[float, float]:
+    """The middle of the cell of a map (H, W) that a place is in, x and y in fractions of the image.
+
+    >>> middle((0.5, 0.0), (2, 4))
+    (0.625, 0.25)
+    """
+    row, column = divmod(cell(place, size), size[1])
+    return (column + 0.5) / size[1], (row + 0.5) / size[0]
 
 
 def short(name: str) -> str:

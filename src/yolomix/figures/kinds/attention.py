@@ -68,9 +68,8 @@ def attention(
 
 
 def _maps(mixer: Mixer, query: Sequence[float]) -> Maps:
-    H, W = mixer.size
-    cell = int(query[1] * H) * W + int(query[0] * W)
-    return {name: _normalised(row).reshape(H, W) for name, row in one_row.of_mixer(mixer, cell).items()}
+    rows = one_row.of_mixer(mixer, drawing.cell(query, mixer.size))
+    return {name: _normalised(row).reshape(mixer.size) for name, row in rows.items()}
 
 
 def _normalised(row: Tensor) -> Array:
@@ -88,9 +87,10 @@ def _drawn(found: Sequence[tuple[Subject, Image, Mixer, Maps]], query: tuple[flo
     rows, names = [], []
     for subject, image, mixer, maps in found:
         row = [drawing.Panel(drawing.as_image(image.pixels), image.name, query)]
-        row += [drawing.Panel(values, direction, query) for direction, values in maps.items()]
+        mark = drawing.middle(query, mixer.size)
+        row += [drawing.Panel(values, direction, mark) for direction, values in maps.items()]
         rows.append(row)
         names.append(f"{drawing.short(subject.name)}\n{mixer.name}")
     highest = max(float(values.max()) for _, _, _, maps in found for values in maps.values())
     scale = drawing.Scale("weight, part of the sum", True, highest * 1e-4, highest)
-    return drawing.panels([[*row] for row in rows], names, scale, "the ring is the query; a weight is no cause")
+    return drawing.panels(rows, names, scale, "the ring is the query; a weight is no cause")

@@ -132,7 +132,7 @@ class _Finder:
 
 
 def pairs(one: Detections, other: Detections) -> list[Pair]:
-    """Detections of two models, matched so that the sum of IoU is largest; then what each is.
+    """Detections of two models that are of one object, as many of one class as possible, then by IoU; what each is.
 
     >>> box = np.array([[0.0, 0.0, 10.0, 10.0]])
     >>> cat, dog = (Detections(np.array([i]), np.array([0.9]), box) for i in (0, 1))
@@ -143,8 +143,9 @@ def pairs(one: Detections, other: Detections) -> list[Pair]:
     if not overlaps.size:
         overlaps = np.zeros((len(one.scores), len(other.scores)))
     same_class = one.classes[:, None] == other.classes[None]
-    matched = [*zip(*optimize.linear_sum_assignment(overlaps + 0.01 * same_class, maximize=True), strict=True)]
-    matched = [(int(i), int(j)) for i, j in matched if overlaps[i, j] >= MEETS]
+    meet = overlaps >= MEETS
+    gains = meet * (overlaps + len(overlaps) * same_class)  # no sum of IoU is worth a pair of one class
+    matched = [(int(i), int(j)) for i, j in zip(*optimize.linear_sum_assignment(-gains), strict=True) if meet[i, j]]
     found = []
     for i, j in matched:
         iou = round(float(overlaps[i, j]), 6)

@@ -60,7 +60,7 @@ def erf(
             rows.append((subject.name, str(subject.layers[index]), *areas))
             arrays[f"model{i}_layer{index}"] = field
     done = opening.said(subjects, shown, layers=layers, shares=SHARES)
-    return Figure("erf", arrays, done, rows, functools.partial(_drawn, subjects, fields))
+    return Figure("erf", arrays, done, rows, functools.partial(_drawn, subjects, fields, 2 if random else 1))
 
 
 def _fields(subject: Subject, shown: Sequence[Image], layers: Sequence[int]) -> dict[int, Array]:
@@ -102,14 +102,16 @@ def area(field: Array, share: float) -> float:
     return 1.0
 
 
-def _drawn(subjects: Sequence[Subject], fields: Sequence[dict[int, Array]]) -> Drawing:
-    rows = []
-    for subject, found in zip(subjects, fields, strict=True):
-        row = []
+def _drawn(subjects: Sequence[Subject], fields: Sequence[dict[int, Array]], together: int) -> Drawing:
+    """A row for every so many subjects: a model, and the same with random weights."""
+    rows = list[list[drawing.Panel]]()
+    for i, (subject, found) in enumerate(zip(subjects, fields, strict=True)):
+        if i % together == 0:
+            rows.append([])
         for index, field in found.items():
             values = np.maximum(field / max(float(field.max()), 1e-30), DARKEST)
-            row.append(drawing.Panel(values, f"{subject.layers[index]}, 50 %: {area(field, 0.5):.1%}"))
-        rows.append(row)
+            title = str(subject.layers[index]) if i % together == 0 else opening.RANDOM
+            rows[-1].append(drawing.Panel(values, f"{title}, 50 %: {area(field, 0.5):.1%}"))
     scale = drawing.Scale("gradient, part of the largest", True, DARKEST, 1.0)
-    names = [drawing.short(subject.name) for subject in subjects]
+    names = [drawing.short(subject.name) for subject in subjects[::together]]
     return drawing.panels(rows, names, scale, "a map of random weights shows what is there without training")

@@ -175,7 +175,7 @@ def _bars(axis: Any, nodes: Sequence[_Node], side: int) -> None:
     other.bar(places + 0.2, [node.reach or 0 for node in nodes], 0.4, color="white", edgecolor="0.35", hatch="///",
               label="receptive field")  # fmt: skip
     other.axhline(side, color="0.35", linewidth=0.7, linestyle=":")
-    other.set_ylabel(f"receptive field, pixels of {side}", fontsize=FONT)
+    other.set_ylabel(f"receptive\nfield of {side}\npixels", fontsize=FONT)
     other.tick_params(labelsize=FONT - 1)
     handles = [*axis.get_legend_handles_labels()[0], *other.get_legend_handles_labels()[0]]
     axis.legend(handles, [handle.get_label() for handle in handles], fontsize=FONT - 1, loc="upper left")
