@@ -34,6 +34,19 @@ def test_attention_of_several_models_is_that_of_each_alone():
         np.testing.assert_allclose(values.sum(), 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mixer"), [("attention", "ss2d"), ("attention", "linear"), ("delta", "vim"), ("routes", "assg")]
+)
+def test_an_image_gives_the_same_beside_others(kind, mixer, monkeypatch):
+    model = subject(mixer).yolo
+    beside = getattr(figures, kind)(model).arrays
+    monkeypatch.setattr(opening, "images", lambda *_: [image(seed=1)])
+    alone = getattr(figures, kind)(model).arrays
+    assert alone
+    for name, values in alone.items():
+        np.testing.assert_array_equal(values, beside[name.replace("row0", "row1")])
+
+
 def test_step_sizes_of_every_scan():
     figure = figures.delta(subject("ss2d", "vim").yolo)
     assert [row[2] for row in figure.rows[1:3]] == ["model.2.op", "model.3.mamba"]
