@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from ultralytics.nn import tasks
 
 from tests.tiny import description
+from yolomix.host import survey as surveys
 from yolomix.host.survey import survey
+from yolomix.nn import registry
+from yolomix.nn.rules import ChannelRule
 from yolomix.ops.selective_scan import eager
 
 
@@ -46,6 +50,39 @@ def test_no_scan_is_computed(block: str, monkeypatch: pytest.MonkeyPatch) -> Non
     rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, block, [8]]]
     layers = survey({"nc": 2, "backbone": rows, "head": [[[1], 1, "Detect", ["nc"]]]})
     assert [(x.channels, x.stride) for x in layers[:-1]] == [(8, 2), (8, 2)]
+
+
+def test_an_equal_model_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = survey({**description(), "nc": 11})
+    monkeypatch.setattr(surveys, "_traced", lambda *_: pytest.fail("it is built again"))
+    assert survey({**description(), "nc": 11, "yaml_file": "another.yaml"}) == first
+
+
+class Wide(nn.Conv2d):
+    """Takes and gives channels, as Ultralytics' own blocks do."""
+
+    def __init__(self, c1: int, c2: int) -> None:
+        super().__init__(c1, c2, 1)
+
+
+class Wider(Wide):
+    """Twice as many weights."""
+
+    def __init__(self, c1: int, c2: int) -> None:
+        super().__init__(c1, c2)
+        self.second = nn.Conv2d(c1, c2, 1)
+
+
+@pytest.mark.parametrize(("name", "table"), [("Exchanged", registry.BLOCKS), ("Focus", vars(tasks))])
+def test_a_class_that_is_exchanged_is_built_again(name: str, table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, name, [8]]]
+    model = {"nc": 2, "backbone": rows, "head": [[[1], 1, "Detect", ["nc"]]]}
+    parameters = []
+    for cls in (Wide, Wider, Wide):
+        block = registry.Block(name, cls, ChannelRule.said("c1 c2"), "")
+        monkeypatch.setitem(table, name, block if table is registry.BLOCKS else cls)
+        parameters.append(survey(model)[1].parameters)
+    assert parameters == [72, 144, 72]
 
 
 def test_without_a_scale_it_is_the_first() -> None:

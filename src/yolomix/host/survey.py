@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
@@ -11,6 +15,7 @@ from torch import Tensor, nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2fAttn
 
+from yolomix.nn import registry
 from yolomix.ops import counting
 from yolomix.surgery.graph import Layer, sources
 
@@ -35,6 +40,30 @@ def survey(model: dict[str, Any], partial: bool = False) -> tuple[Layer, ...]:
     Raises:
         ValueError: a row cannot be built, see ``yolomix.hooks.rows``; or a layer cannot take what it reads.
     """
+    said = {key: value for key, value in model.items() if key != "yaml_file"}
+    try:
+        text = json.dumps(said)
+    except TypeError:  # what no YAML can say
+        return _layers(model, partial)
+    return _known(text, partial, _meant(text)) if json.loads(text) == said else _layers(model, partial)
+
+
+@functools.lru_cache(maxsize=64)
+def _known(text: str, partial: bool, meant: tuple[Any, ...]) -> tuple[Layer, ...]:
+    """Of a model in JSON: a graft, its plan and its name ask for the same models one after the other."""
+    return _layers(json.loads(text), partial)
+
+
+def _meant(text: str) -> tuple[Any, ...]:
+    """The classes that words of a model mean at this moment: a notebook exchanges them."""
+    found: list[Any] = [*registry.BLOCKS.values()]
+    for word in re.findall(r'"([\w.]+)"', text):
+        place, _, name = word.rpartition(".")
+        found.append(getattr(sys.modules.get(place or tasks.__name__), name, None))
+    return tuple(one for one in found if isinstance(one, type | registry.Block))
+
+
+def _layers(model: dict[str, Any], partial: bool) -> tuple[Layer, ...]:
     try:
         shapes, built = _traced(model, "meta", False)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
