@@ -25,8 +25,9 @@ def trained(tmp_path_factory) -> Path:
     start = yolomix.graft(str(weights.write(base, folder / "base.pt")), "MLLABlock", at="p3", args=[2]).apply()
     model = yolomix.YOLO(str(start))
     model.train(
-        data=str(write_dataset(folder / "data")), epochs=2, imgsz=32, batch=2, nbs=2, workers=0, device="cpu", plots=False,
-        val=False, lr0=0.1, optimizer="AdamW", warmup_epochs=0, project=str(folder), name="run", verbose=False,
+        data=str(write_dataset(folder / "data")), epochs=2, imgsz=32, batch=2, nbs=2, workers=0, device="cpu",
+        plots=False, val=False, lr0=0.1, optimizer="AdamW", warmup_epochs=0, project=str(folder), name="run",
+        verbose=False,
     )  # fmt: skip
     return folder / "run"
 
