@@ -140,6 +140,8 @@ def _nncf_quantize(table: Table, native: Callable[..., Any], model: Any, *args: 
 
     given = more.pop("ignored_scope", None)
     kept = table.operations(model)
+    # A table in weights, as of the positions in a window, ends in a KeyError of its own.
+    kept += [one.get_friendly_name() for one in model.get_ops() if one.get_type_name() == "Gather"]
     scope = nncf.IgnoredScope(names=sorted({*kept, *(given.names if given else ())}))
     return native(model, *args, ignored_scope=scope, **more)
 
