@@ -170,6 +170,22 @@ def test_openvino_quantises_neither_what_the_table_names_nor_the_loop(scanning, 
     assert holding.weights(file)["int8"] > holding.weights(file)["float32"]
 
 
+@with_openvino
+def test_tables_in_weights_are_told_from_feature_maps():
+    import openvino
+    from openvino import opset13 as operations
+
+    x = operations.parameter([4, 2], np.float32)
+    half = operations.convert(operations.constant(np.zeros((4, 2), np.float16)), "f32")
+    places, axis = (operations.constant(np.array(value)) for value in ([1, 0], 0))
+    gathers = [operations.gather(one, places, axis) for one in (x, half)]
+    of_map, of_weights, of_both = (*gathers, operations.gather(gathers[1], places, axis))
+    for one, name in ((of_map, "map"), (of_weights, "weights"), (of_both, "twice")):
+        one.set_friendly_name(name)
+    model = openvino.Model([operations.add(of_map, operations.add(of_weights, of_both))], [x])
+    assert sorted(precision._tables(model)) == ["twice", "weights"]
+
+
 def test_modelopt_leaves_the_graph_in_fp16_alone_and_is_told_what_not_to_quantise(scanning, tmp_path, monkeypatch):
     """ModelOpt is not here: a module of its name says what it was called with."""
     pytest.importorskip("ultralytics.utils.export.engine")

@@ -102,6 +102,13 @@ def test_a_precision_that_a_format_lacks(form, bits):
     assert precisions.refusal(form, bits, "sample") == wanted
 
 
+@pytest.mark.skipif(not NEW, reason="this Ultralytics does not say which formats take images")
+@pytest.mark.parametrize("form", ["onnx", "imx", "axelera", "rknn"])
+def test_ultralytics_is_never_left_to_download_images_for_int8(form):
+    assert precisions.refusal(form, 8, None) == "INT8 is calibrated with images: data=your.yaml"
+    assert precisions.refusal(form, 8, "sample") == ""
+
+
 def test_a_file_that_changes_is_another_model(monkeypatch, tmp_path, tiny):
     mine = tmp_path / "mine.yaml"
     monkeypatch.setattr(filling, "tried", lambda *_: {"converts": "True"})

@@ -140,10 +140,21 @@ def _nncf_quantize(table: Table, native: Callable[..., Any], model: Any, *args: 
 
     given = more.pop("ignored_scope", None)
     kept = table.operations(model)
-    # A table in weights, as of the positions in a window, ends in a KeyError of its own.
-    kept += [one.get_friendly_name() for one in model.get_ops() if one.get_type_name() == "Gather"]
+    kept += _tables(model)
     scope = nncf.IgnoredScope(names=sorted({*kept, *(given.names if given else ())}))
     return native(model, *args, ignored_scope=scope, **more)
+
+
+def _tables(model: Any) -> list[str]:
+    """The names of the operations that look into weights, as into those of positions: NNCF ends in a KeyError there."""
+    found = list[str]()
+    for one in model.get_ops():
+        source = one
+        while source.get_type_name() in ("Gather", "Convert"):
+            source = source.input_value(0).get_node()
+        if one.get_type_name() == "Gather" and source.get_type_name() == "Constant":
+            found.append(one.get_friendly_name())
+    return found
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def check(exporter: Any, form: str, model: Any) -> None:
             "write it on a CPU, too: pip install -U ultralytics"
         )
     is_calibrated = getattr(exporters, "is_qat", lambda model: False)(model)
-    if asked == "INT8" and form in precisions.CALIBRATED and not (is_calibrated or is_stock(model)):
+    if asked == "INT8" and precisions.takes_images(form) and not (is_calibrated or is_stock(model)):
         _check_images(exporter.args, form, model.task)
 
 

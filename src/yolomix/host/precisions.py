@@ -10,7 +10,7 @@ from ultralytics.engine import exporter as exporters
 
 NAMES = {32: "FP32", 16: "FP16", 8: "INT8"}
 SWITCHES = {"FP16": "half", "INT8": "int8"}  # of Ultralytics before quantize=
-CALIBRATED = ("onnx", "openvino", "engine", "saved_model", "edgetpu", "tflite", "litert")  # INT8 by images
+CALIBRATED = ("openvino", "engine", "saved_model", "edgetpu", "tflite")  # by images, where Ultralytics has no list
 # Of Ultralytics 8.3.0, which has no table of them.
 OLDEST = {
     "FP16": ("onnx", "openvino", "engine", "coreml", "ncnn", "tflite"),
@@ -61,6 +61,17 @@ def formats(precision: str) -> Collection[str]:
     return [form for form, taken in rows if SWITCHES[precision] in taken]
 
 
+def takes_images(form: str) -> bool:
+    """Whether INT8 in a format is calibrated with images. Ultralytics downloads some where none are given.
+
+    >>> takes_images("openvino"), takes_images("torchscript")
+    (True, False)
+    """
+    table = exporters.export_formats()
+    taken = dict(zip(table["Argument"], table.get("Arguments", ()), strict=False))
+    return form in CALIBRATED or "data" in taken.get(form, ())
+
+
 def refusal(form: str, bits: int, data: str | None) -> str:
     """Why a format cannot be written in a precision, whatever is installed; empty where nothing is known.
 
@@ -76,7 +87,6 @@ def refusal(form: str, bits: int, data: str | None) -> str:
         return f"Ultralytics {__version__} has no format={form}"
     if form not in formats(NAMES[bits]):
         return f"Ultralytics {__version__} has no {NAMES[bits]} in format={form}"
-    # Ultralytics would calibrate with a dataset that it downloads.
-    if bits == 8 and data is None and form in CALIBRATED:
+    if bits == 8 and data is None and takes_images(form):
         return "INT8 is calibrated with images: data=your.yaml"
     return ""

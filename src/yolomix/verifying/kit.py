@@ -94,7 +94,10 @@ def _limits(trial: Trial) -> Mapping[str, float]:
     """What may differ: where predict itself puts boxes back to a pixel that is shown, so much of the image."""
     if predicting.scales_by_side():
         return LIMITS
-    longest = max(max(Image.open(image).size) for image in trial.images)
+    longest = 0
+    for file in trial.images:
+        with Image.open(file) as image:
+            longest = max(longest, *image.size)
     return {**LIMITS, "place": longest / min(trial.sides.contents.imgsz)}
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 Maps = dict[str, Array]  # by direction, (H, W)
-WHAT = "token mixer"
 
 
 def attention(
@@ -52,7 +51,7 @@ def attention(
     found = list[tuple[Subject, Image, Mixer, Maps]]()
     for subject in subjects:
         for image in shown:
-            mixer = mixers.last(subject, mixers.mixers(subject, image.pixels), at, WHAT)
+            mixer = mixers.last(subject, mixers.mixers(subject, image.pixels), at, "token mixer")
             found.append((subject, image, mixer, _maps(mixer, query)))
     head = ("model", "image", "module", "operator", "map", "positions with half of it")
     table: list[Row] = [head]
